@@ -1,0 +1,1 @@
+"""Weight compression by shared values: one file format, one ruler, five papers."""
