@@ -1,0 +1,80 @@
+"""Weights sorted once, with prefix sums: what every 1-D clustering here starts from."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class SortedWeights:
+    """Distinct weights in ascending order, with prefix sums: any interval's count, mean and squared error in O(1).
+
+    The sums are taken about `centre` (the mean), which keeps float64 accurate where the weights sit far from zero.
+    """
+
+    values: np.ndarray  # (m,) float64, distinct, ascending
+    counts: np.ndarray  # (m + 1,) int64: how many weights lie before each value
+    mass: np.ndarray  # (m + 1,) float64: their importance, summed (equal to counts without importance weights)
+    first: np.ndarray  # (m + 1,) float64: sums of importance * (value - centre)
+    second: np.ndarray  # (m + 1,) float64: sums of importance * (value - centre)**2
+    centre: float
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def interval(self, borders: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Counts, means and squared errors of the g intervals between `borders`, (g + 1,) ascending positions."""
+        counts = np.diff(self.counts[borders])  # (g,)
+        mass, first, second = (np.diff(sums[borders]) for sums in (self.mass, self.first, self.second))
+        shift = first / mass  # (g,)
+        return counts, self.centre + shift, np.maximum(second - first * shift, 0.0)
+
+
+def sort_weights(
+    weights: np.ndarray, *, counts: np.ndarray | None = None, importance: np.ndarray | None = None
+) -> SortedWeights:
+    """Sort weights, join equal ones, and take their prefix sums.
+
+    weights: any shape, finite. counts: same shape, positive integers: how many coded weights each entry stands for
+    (bins instead of weights). importance: same shape, finite and positive: what an entry's squared error is worth, all
+    its counts together; by default its count.
+    Raises ValueError for empty input, NaN, infinities, or counts and importances that do not fit.
+    """
+    x = checked(weights, "weights").reshape(-1)
+    if counts is None and importance is None:
+        x, number = np.sort(x).astype(np.float64), np.ones(x.size, np.int64)
+        mass = number
+    else:
+        order = np.argsort(x, kind="stable")
+        number = np.ones(x.size, np.int64) if counts is None else _positive(counts, x, "counts").astype(np.int64)[order]
+        mass = number if importance is None else _positive(importance, x, "importance").astype(np.float64)[order]
+        x = x[order].astype(np.float64)
+    starts = np.concatenate([[0], np.flatnonzero(x[1:] != x[:-1]) + 1])
+    if len(starts) < len(x):
+        x, number, mass = x[starts], np.add.reduceat(number, starts), np.add.reduceat(mass, starts)
+    centre = float(np.average(x, weights=mass))
+    offset = x - centre
+    first = mass * offset
+    sums = (np.concatenate([[0], np.cumsum(s)]) for s in (number, mass.astype(np.float64), first, first * offset))
+    return SortedWeights(x, *sums, centre)
+
+
+def checked(weights: np.ndarray, name: str) -> np.ndarray:
+    """The array itself, once it is known to be floating point, not empty and finite."""
+    weights = np.asarray(weights)
+    if weights.size == 0:
+        raise ValueError(f"{name} is empty: there is nothing to cluster")
+    if weights.dtype.kind != "f":
+        weights = weights.astype(np.float64)
+    if not np.isfinite(weights).all():
+        raise ValueError(f"{name} holds NaN or infinity ({np.count_nonzero(~np.isfinite(weights))} of {weights.size})")
+    return weights
+
+
+def _positive(values: np.ndarray, weights: np.ndarray, name: str) -> np.ndarray:
+    values = np.asarray(values).reshape(-1)
+    if len(values) != len(weights):
+        raise ValueError(f"{name} has {len(values)} entries for {len(weights)} weights")
+    if not (np.isfinite(values).all() and values.min() > 0):
+        raise ValueError(f"{name} must be finite and above zero: leave such entries out, or give them a small value")
+    return values
