@@ -1,0 +1,46 @@
+"""Networks by specification, and the checksum that identifies their weights.
+
+A network takes images as float32 (N, C, H, W) in [0, 1], RGB, and normalises them itself: normalisation belongs to the
+weights, not to the data. Its `specification` is `{"factory": name, "arguments": {...}}`, plain JSON, from which `build`
+makes the same architecture again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from bitbook.networks.checksum import checksum
+from bitbook.networks.cifar_resnet import cifar_resnet
+from bitbook.networks.digits_cnn import digits_cnn
+from bitbook.networks.given import GIVEN, GivenWeights, WeightsDamaged
+from bitbook.networks.lenet5 import lenet5
+from bitbook.networks.normalise import Normalise
+
+__all__ = ["FACTORIES", "GIVEN", "GivenWeights", "Normalise", "WeightsDamaged", "build", "checksum"]
+
+FACTORIES = {"cifar_resnet": cifar_resnet, "digits_cnn": digits_cnn, "lenet5": lenet5}
+
+
+def build(specification: Mapping, *, seed: int | None = None) -> nn.Module:
+    """Build the network that a specification describes, with fresh weights.
+
+    `seed` fixes those weights without touching torch's own generator; without it they come from that generator.
+    Raises ValueError for an unknown factory and for arguments that the factory does not take.
+    """
+    specification = json.loads(json.dumps(specification))  # a copy of our own, and proof that it is plain JSON
+    factory = FACTORIES.get(specification["factory"])
+    if factory is None:
+        raise ValueError(f"unknown network factory {specification['factory']!r}; known: {', '.join(sorted(FACTORIES))}")
+    try:
+        with torch.random.fork_rng(devices=[], enabled=seed is not None):
+            if seed is not None:
+                torch.manual_seed(seed)
+            network = factory(**specification["arguments"])
+    except TypeError as error:
+        raise ValueError(f"network factory {specification['factory']!r}: {error}") from error
+    network.specification = specification
+    return network
