@@ -12,12 +12,17 @@ from bitbook.datasets.canonical import (
     load,
     test_reads,
 )
+from bitbook.datasets.download import DownloadFailed, download
+from bitbook.datasets.official import fetch
 
 __all__ = [
     "SETS",
     "Dataset",
     "DatasetDamaged",
     "DatasetMissing",
+    "DownloadFailed",
+    "download",
+    "fetch",
     "fingerprint",
     "folder",
     "load",
