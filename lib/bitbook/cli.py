@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
 
 def info(arguments: argparse.Namespace) -> int:
@@ -35,6 +36,35 @@ def verify(arguments: argparse.Namespace) -> int:
     return int(bad > 0)
 
 
+def stage(arguments: argparse.Namespace) -> int:
+    """Do what one stage of dvc.yaml does."""
+    from bitbook.pipeline.execute import NotebookFailed
+    from bitbook.pipeline.stages import stage
+
+    try:
+        stage(arguments.kind, arguments.name, arguments.params)
+    except NotebookFailed as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def data(arguments: argparse.Namespace) -> int:
+    """Fetch data sets that are missing from their official sources; print what is there."""
+    from bitbook import datasets
+
+    for name in arguments.name:
+        try:
+            marks = datasets.fingerprint(name)
+        except (datasets.DatasetMissing, datasets.DatasetDamaged):
+            if name not in datasets.SOURCES:
+                raise
+            datasets.fetch(name)
+            marks = datasets.fingerprint(name)
+        print(f"{name}: " + ", ".join(f"{mark['count']} {split} images" for split, mark in marks.items()))
+    return 0
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the command's parser: one subparser for each subcommand."""
     top = argparse.ArgumentParser(prog="bitbook", description="Compressed networks: look into them, verify them.")
@@ -45,6 +75,14 @@ def parser() -> argparse.ArgumentParser:
     command = commands.add_parser("verify", help="check files to the last byte")
     command.add_argument("file", nargs="+")
     command.set_defaults(run=verify)
+    command = commands.add_parser("data", help="fetch data sets that are missing, from their official sources")
+    command.add_argument("name", nargs="+")
+    command.set_defaults(run=data)
+    command = commands.add_parser("stage", help="one stage of dvc.yaml, as `dvc repro` calls it")
+    command.add_argument("kind", choices=["clean", "data", "net", "run", "collect", "report"])
+    command.add_argument("name", nargs="?", help="a notebook, a task, or a key of the params file")
+    command.add_argument("--params", type=Path, default=Path("params.yaml"), help="the file that names nets and runs")
+    command.set_defaults(run=stage)
     return top
 
 

@@ -1,0 +1,76 @@
+"""Gathers what runs have left into one table, several seeds of a run into one row."""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from bitbook.pipeline.layout import Results
+
+COLUMNS = (
+    *("task", "method", "variant", "seeds", "metric", "float_value", "value_mean", "value_std", "file_bytes", "ratio"),
+    *("paper_ratio", "paper_counting", "epochs", "seconds", "hardware", "commit", "command", "file", "test_reads"),
+)
+_SEED = re.compile(r"-s\d+$")
+
+
+def _seed(key: str) -> int:
+    found = _SEED.search(key)
+    return int(found[0][2:]) if found else 0
+
+
+def rows_of(results: Results, key: str) -> list[dict[str, Any]]:
+    """Return the rows that one run added to the table, with its provenance; none for a run that has not been made."""
+    path, folder = results.provenance(key), results.output("run", key)
+    if not path.exists() or not (folder / "rows.json").exists():
+        return []
+    about = json.loads(path.read_text())
+    shared = {name: about[name] for name in ("seconds", "hardware", "commit", "command", "test_reads")}
+    rows = json.loads((folder / "rows.json").read_text())
+    return [{**row, **shared, "key": key, "file": folder / row["file"]} for row in rows]
+
+
+def aggregate(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return one row per (task, method, variant): mean, standard deviation and count of the values over its seeds.
+
+    Keys that end in -s0, -s1, ... are seeds of one run. Bytes, ratio and file are those of the first seed, seconds and
+    test reads the sum over seeds; the spread of a single seed is left empty. Raises ValueError where two different runs
+    claim one row.
+    """
+    groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault((row["task"], row["method"], row["variant"]), []).append(row)
+    found = []
+    for name, seeds in groups.items():
+        keys = [row["key"] for row in seeds]
+        if len({_SEED.sub("", key) for key in keys}) > 1:
+            raise ValueError(f"{', '.join(keys)} each claim the row {', '.join(name)}: name their variants apart")
+        seeds = sorted(seeds, key=lambda row: _seed(row["key"]))
+        values = [row["value"] for row in seeds]
+        summary = {
+            "seeds": len(seeds),
+            "float_value": round(statistics.fmean(row["float_value"] for row in seeds), 6),
+            "value_mean": round(statistics.fmean(values), 6),
+            "value_std": round(statistics.stdev(values), 6) if len(values) > 1 else None,
+            "seconds": round(sum(row["seconds"] for row in seeds), 1),
+            "test_reads": sum(row["test_reads"] for row in seeds),
+            "ratio": round(seeds[0]["ratio"], 4),
+        }
+        found.append(seeds[0] | summary)
+    return sorted(found, key=lambda row: (row["task"], row["method"], row["variant"]))
+
+
+def collect(results: Results, keys: Iterable[str]) -> list[dict[str, Any]]:
+    """Return the table of results of the named runs, `file` relative to the results folder."""
+    rows = aggregate(row for key in keys for row in rows_of(results, key))
+    return [{**row, "file": Path(row["file"]).relative_to(results.folder).as_posix()} for row in rows]
+
+
+def fronts(results: Results, keys: Iterable[str]) -> dict[str, Path]:
+    """Return the front of each run that made one, by key."""
+    paths = {key: results.output("run", key) / "front.csv" for key in keys}
+    return {key: path for key, path in paths.items() if path.exists()}

@@ -1,0 +1,59 @@
+"""Where everything of a project folder lies: the root, the results of a params file, the store."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+def root() -> Path:
+    """Return the project folder: the nearest folder with a dvc.yaml and a .dvc, from the current one upwards.
+
+    A notebook that is played anywhere else belongs to the checkout that bitbook is installed from. Raises
+    FileNotFoundError where there is neither.
+    """
+    here = Path.cwd()
+    installed_from = Path(__file__).resolve().parents[3]
+    for folder in (here, *here.parents, installed_from):
+        if (folder / ".dvc").is_dir() and (folder / "dvc.yaml").is_file():
+            return folder
+    raise FileNotFoundError(f"no dvc.yaml with a .dvc folder above {here}: change into a checkout of bitbook")
+
+
+def write_atomically(path: Path, content: bytes | str) -> None:
+    """Write a file so that it bears its name only when it is whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial.write_bytes(content.encode() if isinstance(content, str) else content)
+    os.replace(partial, path)
+
+
+@dataclass(frozen=True)
+class Results:
+    """The folder of results that belongs to a params file: `results` for the root's, `results/full` for full's."""
+
+    folder: Path
+
+    @classmethod
+    def of(cls, params: Path) -> Results:
+        return cls(root() / "results" / params.resolve().parent.relative_to(root()))
+
+    def data(self, task: str) -> Path:
+        return self.folder / "data" / f"{task}.json"
+
+    def output(self, kind: str, key: str) -> Path:
+        """Return the folder that a `net` or `run` stage fills."""
+        return self.folder / f"{kind}s" / key
+
+    def network(self, net: str) -> Path:
+        return self.output("net", net) / "network.safetensors"
+
+    def metrics(self, key: str) -> Path:
+        return self.folder / "metrics" / f"{key}.json"
+
+    def provenance(self, key: str) -> Path:
+        return self.folder / "provenance" / f"{key}.json"
+
+    def executed(self, key: str) -> Path:
+        return self.folder / "executed" / f"{key}.ipynb"

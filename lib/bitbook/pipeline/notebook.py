@@ -1,0 +1,122 @@
+"""Notebooks as data: the cleaned copy that stages depend on, the cells that matter, the form that is always the same.
+
+A notebook is the plain JSON of its file (nbformat 4), each cell's source one string.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from bitbook.pipeline import code_hash
+from bitbook.pipeline.layout import root
+from bitbook.pipeline.parameters import Parameter, declared
+
+Notebook = dict[str, Any]
+Cell = dict[str, Any]
+
+_ADDRESS = re.compile(r"(?<= at )0x[0-9a-f]+")
+_KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+
+
+def _joined(text: str | list[str]) -> str:
+    return text if isinstance(text, str) else "".join(text)
+
+
+def read(path: Path) -> Notebook:
+    """Read a notebook; raise FileNotFoundError or ValueError where there is none."""
+    try:
+        notebook = json.loads(path.read_text(encoding="utf-8"))
+        return notebook | {"cells": [{**cell, "source": _joined(cell["source"])} for cell in notebook["cells"]]}
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is not a notebook of nbformat 4: {error}") from error
+
+
+def text(notebook: Notebook) -> str:
+    """Return a notebook as the text of its file, the lines of its sources on lines of their own."""
+    cells = [{**cell, "source": cell["source"].splitlines(keepends=True)} for cell in notebook["cells"]]
+    return json.dumps({**notebook, "cells": cells}, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def tags(cell: Cell) -> list[str]:
+    """Return the tags of a cell: `parameters`, `figure` (draws what is there), `measures` (timings)."""
+    return cell["metadata"].get("tags", [])
+
+
+def _bare(cell: Cell, number: int) -> Cell:
+    """Return a cell with its source and tags alone."""
+    metadata = {"tags": tags(cell)} if tags(cell) else {}
+    bare = {"cell_type": cell["cell_type"], "id": f"cell-{number}", "metadata": metadata, "source": cell["source"]}
+    return bare | ({"execution_count": None, "outputs": []} if cell["cell_type"] == "code" else {})
+
+
+def clean(notebook: Notebook) -> Notebook:
+    """Return what a person wrote: no outputs, counts, cell states or empty cells, whatever Jupyter did to the file."""
+    written = [cell for cell in notebook["cells"] if cell["source"].strip()]
+    cells = [_bare(cell, number) for number, cell in enumerate(written)]
+    return {"cells": cells, "metadata": {"kernelspec": _KERNEL}, "nbformat": 4, "nbformat_minor": 5}
+
+
+def code(notebook: Notebook, *, without: tuple[str, ...] = ()) -> str:
+    """Return the source of the code cells that bear none of the given tags."""
+    cells = (cell for cell in notebook["cells"] if cell["cell_type"] == "code" and not set(without) & set(tags(cell)))
+    return "\n".join(cell["source"] for cell in cells)
+
+
+def parameters(notebook: Notebook) -> dict[str, Parameter]:
+    """Return the declared parameters; raise ValueError unless exactly one cell bears the tag `parameters`."""
+    cells = [cell for cell in notebook["cells"] if "parameters" in tags(cell)]
+    if len(cells) != 1:
+        raise ValueError(f"a notebook has one cell tagged `parameters`, this one has {len(cells)}")
+    return declared(cells[0]["source"])
+
+
+def modules(notebook: Notebook) -> dict[str, str]:
+    """Return the hash of every module of bitbook that a notebook uses, the pipeline that runs it included."""
+    return code_hash.module_hashes(code_hash.closure(f"{code(notebook)}\nimport bitbook.pipeline.kernel"))
+
+
+def work_hash(notebook: Notebook) -> str:
+    """Hash what the results of a notebook are made by: cells and the modules they use, but nothing that only draws."""
+    work = code(notebook, without=("figure", "parameters"))
+    used = code_hash.closure(work, without=("bitbook.report", "bitbook.pipeline", "bitbook.cli"))
+    parts = [code_hash.code_hash(work), *code_hash.module_hashes(used).values()]
+    return hashlib.sha256("".join(parts).encode()).hexdigest()
+
+
+def _same_every_time(value: str | list[str]) -> str:
+    """Take addresses and the place of the checkout out of an output's text."""
+    return _ADDRESS.sub("0x0", _joined(value)).replace(str(root()), ".")
+
+
+def _normalised(outputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return outputs without stderr, printed text in one piece where the first of it stood, nothing random in it."""
+    printed = [output["text"] for output in outputs if output["output_type"] == "stream" and output["name"] == "stdout"]
+    normalised, seen = [], False
+    for output in outputs:
+        if output["output_type"] == "stream":
+            if output["name"] == "stderr" or seen:
+                continue
+            seen, output = True, output | {"text": _same_every_time("".join(map(_joined, printed)))}
+        else:
+            text = {kind: _same_every_time(v) for kind, v in output["data"].items() if kind.startswith("text/")}
+            output = output | {"data": {**output["data"], **text}}
+        normalised.append(output)
+    return normalised
+
+
+def normalise(notebook: Notebook) -> Notebook:
+    """Bring an executed notebook into the form that is the same for every run with the same results.
+
+    Papermill's records, random cell ids, timestamps, addresses and paths go; a cell's pieces of printed text become
+    one; what went to stderr stays in the stage's log. Cells tagged `measures` print timings, which do differ.
+    """
+    cells = [_bare(cell, number) for number, cell in enumerate(notebook["cells"])]
+    for cell, executed in zip(cells, notebook["cells"], strict=True):
+        if cell["cell_type"] == "code":
+            cell |= {"execution_count": executed["execution_count"], "outputs": _normalised(executed["outputs"])}
+    metadata = {"kernelspec": _KERNEL, "language_info": notebook["metadata"].get("language_info", {})}
+    return {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}

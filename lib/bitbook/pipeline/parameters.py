@@ -1,0 +1,84 @@
+"""Reads the parameters cell of a notebook and checks values against it."""
+
+from __future__ import annotations
+
+import ast
+import io
+import tokenize
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+_SCALARS = {"int": int, "float": float, "str": str, "bool": bool, "None": type(None)}
+
+
+class ParameterError(ValueError):
+    """A parameter that the notebook does not declare, or a value of the wrong type."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One line of a parameters cell: `k: int = 16  # clusters per layer`."""
+
+    name: str
+    type: str  # int, float, str, bool, None, list[...], Literal[...], or a union of these
+    default: Any
+    comment: str
+
+    def check(self, value: Any) -> Any:
+        """Return the value, an int given for a float converted; raise ParameterError where the type is another."""
+        for option in _options(ast.parse(self.type, mode="eval").body):
+            try:
+                return _convert(option, value)
+            except TypeError:
+                continue
+        raise ParameterError(f"parameter {self.name} is {value!r}, but the notebook declares {self.name}: {self.type}")
+
+
+def _options(type_: ast.expr) -> list[ast.expr]:
+    if isinstance(type_, ast.BinOp) and isinstance(type_.op, ast.BitOr):
+        return _options(type_.left) + _options(type_.right)
+    return [type_]
+
+
+def _convert(type_: ast.expr, value: Any) -> Any:
+    if isinstance(type_, ast.Subscript):
+        family = ast.unparse(type_.value)
+        if family == "list" and isinstance(value, list | tuple):
+            return [_convert(type_.slice, item) for item in value]
+        if family == "Literal" and value in ast.literal_eval(ast.Tuple(getattr(type_.slice, "elts", [type_.slice]))):
+            return value
+        raise TypeError
+    name = ast.unparse(type_)
+    if name not in _SCALARS:
+        raise ParameterError(f"type {name} is none of {', '.join(_SCALARS)}, list[...], Literal[...]")
+    if name == "float" and type(value) is int:
+        return float(value)
+    if type(value) is not _SCALARS[name]:  # not isinstance: True is an int, but never a bin count
+        raise TypeError
+    return value
+
+
+def declared(cell: str) -> dict[str, Parameter]:
+    """Read a parameters cell, lines `name: type = literal  # comment`; raise ParameterError for any other line."""
+    comments = {
+        token.start[0]: token.string.lstrip("# ")
+        for token in tokenize.generate_tokens(io.StringIO(cell).readline)
+        if token.type == tokenize.COMMENT
+    }
+    found = {}
+    for line in ast.parse(cell).body:
+        if not (isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name) and line.value is not None):
+            raise ParameterError(f"parameters cell: `{ast.unparse(line)}` is not `name: type = value  # comment`")
+        name, type_ = line.target.id, ast.unparse(line.annotation)
+        parameter = Parameter(name, type_, ast.literal_eval(line.value), comments.get(line.end_lineno, ""))
+        parameter.check(parameter.default)
+        found[name] = parameter
+    return found
+
+
+def check(values: Mapping[str, Any], declarations: Mapping[str, Parameter]) -> dict[str, Any]:
+    """Return all parameters, given ones checked, others at their defaults; raise ParameterError for unknown names."""
+    if unknown := [name for name in values if name not in declarations]:
+        raise ParameterError(f"unknown parameter {', '.join(unknown)}: the notebook declares {', '.join(declarations)}")
+    return {name: p.check(values.get(name, p.default)) for name, p in declarations.items()}

@@ -1,0 +1,259 @@
+"""What a notebook talks to: `run = pipeline.start(name, globals())` in cell 3, `run.finish(metrics)` in the last."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import random
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bitbook.pipeline import notebook, provenance, tables
+from bitbook.pipeline.execute import STAGE, TERMINAL, threads
+from bitbook.pipeline.layout import Results, root, write_atomically
+from bitbook.pipeline.store import Store, key_of
+from bitbook.pipeline.tables import to_json
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from bitbook.codes import Compressed
+    from bitbook.tasks import Task
+
+
+class _Log:
+    """stderr of a stage: its terminal and its log, instead of the rendered notebook."""
+
+    def __init__(self, path: Path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.files = [os.fdopen(int(os.environ[TERMINAL]), "w", buffering=1), path.open("w", buffering=1)]
+
+    def write(self, text: str) -> int:
+        for file in self.files:
+            file.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        for file in self.files:
+            file.flush()
+
+    def isatty(self) -> bool:
+        return self.files[0].isatty()
+
+
+def _seed(seed: int) -> None:
+    """Seed every generator that has been imported and fix torch's thread count."""
+    random.seed(seed)
+    if numpy := sys.modules.get("numpy"):
+        numpy.random.seed(seed)  # what a peer's package may draw from
+    if torch := sys.modules.get("torch"):
+        torch.manual_seed(seed)
+        torch.set_num_threads(threads())
+        torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+class Run:
+    """One execution of a notebook, in a stage or played in Jupyter.
+
+    parameters: the declared ones with the values in use. folder: where outputs go. work: the folder for checkpoints,
+    kept between runs with the same parameters, inputs and code, held by this process alone.
+    """
+
+    def __init__(self, name: str, namespace: dict[str, Any]):
+        self.name, self._namespace = name, namespace
+        self._stage: dict[str, str] | None = json.loads(os.environ[STAGE]) if STAGE in os.environ else None
+        if self._stage:
+            source = Path(self._stage["notebook"])
+            if source.stem != name:
+                raise ValueError(f'this notebook is {source.stem}, but its third cell says start("{name}", globals())')
+            if not isinstance(sys.stderr, _Log):
+                sys.stderr = _Log(root() / ".work" / "log" / f"{self._stage['key']}.log")
+        else:
+            source = root() / "notebooks" / f"{name}.ipynb"
+        cells = notebook.clean(notebook.read(source))
+        self.parameters = self._read_parameters(notebook.parameters(cells))
+        _seed(self.parameters.get("seed", 0))
+        self._inputs = self._checksums()
+        self.store = self._open_store(notebook.work_hash(cells))
+        self.work = self.store.folder
+        if self._stage:
+            self.folder = Path(self._stage["folder"])
+            shutil.rmtree(self.folder, ignore_errors=True)
+        else:
+            self.folder = root() / ".work" / "play" / name
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._rows: dict[tuple[str, str], dict[str, Any]] = {}
+
+    def _open_store(self, code: str) -> Store:
+        """Take the store of this work; when played, a stage's if that has finished, else one of its own."""
+        key = {"parameters": self.parameters, "inputs": self._inputs, "code": code}
+        folder = root() / ".work" / self.name / key_of(key)
+        if self._stage or (folder / "finished.json").exists():
+            return Store(folder)
+        return Store(root() / ".work" / self.name / key_of(key | {"played": True}))
+
+    def _read_parameters(self, declared: Mapping[str, Any]) -> dict[str, Any]:
+        if missing := [name for name in declared if name not in self._namespace]:
+            raise NameError(f"{', '.join(missing)}: run the parameters cell before this one")
+        for name, parameter in declared.items():
+            self._namespace[name] = parameter.check(self._namespace[name])
+        return {name: self._namespace[name] for name in declared}
+
+    def _input(self, kind: str, key: str) -> Path:
+        """Return a file that another stage has made: in this stage's results, when played in any."""
+        folders = [Path(self._stage["results"])] if self._stage else [root() / "results", root() / "results" / "full"]
+        paths = [Results(f).network(key) if kind == "net" else Results(f).data(key) for f in folders]
+        for path in paths:
+            if path.exists():
+                return path
+        raise FileNotFoundError(f"there is no {paths[0].relative_to(root())}: run `dvc repro {kind}@{key}` first")
+
+    def _checksums(self) -> dict[str, str]:
+        inputs = {"net": "net", "task": "data"}
+        files = [self._input(kind, self.parameters[name]) for name, kind in inputs.items() if name in self.parameters]
+        return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+    @cached_property
+    def task(self) -> Task:
+        """The task: the one in the parameters, else the one that the network was trained for."""
+        from bitbook import tasks
+
+        if "task" in self.parameters:
+            return tasks.get(self.parameters["task"])
+        return tasks.get(self._metadata["task"])
+
+    @cached_property
+    def _metadata(self) -> dict[str, Any]:
+        from safetensors import safe_open
+
+        with safe_open(self._input("net", self.parameters["net"]), "np") as file:
+            return json.loads(file.metadata()["bitbook"])
+
+    def network(self) -> nn.Module:
+        """Return the network named by the parameter `net` with its weights, in evaluation mode."""
+        from safetensors.torch import load_file
+
+        from bitbook import networks
+
+        module = networks.build(self._metadata["specification"])
+        module.load_state_dict(load_file(self._input("net", self.parameters["net"])), strict=False)
+        return module.eval()
+
+    def save_network(self, module: nn.Module) -> Path:
+        """Save a float network with its task and the fingerprint of its data, for the runs that name it."""
+        from safetensors.torch import save_file
+
+        data = self._inputs[f"{self.parameters['task']}.json"]
+        about = {"data": data, "specification": module.specification, "task": self.parameters["task"]}
+        path = self.folder / "network.safetensors"
+        state = {name: value.contiguous() for name, value in module.state_dict().items()}
+        save_file(state, path, {"bitbook": json.dumps(about, sort_keys=True)})
+        return path
+
+    def save(self, compressed: Compressed, name: str = "network") -> Path:
+        """Save a compressed network as NAME.bitbook among the outputs."""
+        path = self.folder / f"{name}.bitbook"
+        compressed.save(path)
+        return path
+
+    def evaluate(self, path: Path) -> dict[str, float]:
+        """Load a saved file back and return the task's metrics on the test set."""
+        from bitbook.pipeline.evaluate import evaluate_file
+
+        return evaluate_file(path, self.task)
+
+    def keep(self, name: str, compute: Callable[[], Any]) -> Any:
+        """Return `compute()`, or what it returned in an earlier run with the same parameters, inputs and code.
+
+        The name's ending says what it is: `.json`, `.npz` (arrays by name) or `.bitbook`. The calling cell's text
+        counts as code even before the notebook is saved.
+        """
+        cell = hashlib.sha256(self._namespace.get("In", [""])[-1].encode()).hexdigest()[:8]
+        return self.store.keep(name, compute, version=cell)
+
+    def result(
+        self,
+        path: Path,
+        *,
+        variant: str,
+        values: Mapping[str, float],
+        float_values: Mapping[str, float],
+        method: str | None = None,
+        epochs: int = 0,
+        paper_ratio: float | None = None,
+        paper_counting: str = "",
+    ) -> dict[str, Any]:
+        """Add a row to the table of results and return it: a saved file and the metrics it reached, loaded back.
+
+        values, float_values: the task's metrics of the file and of the float network, fractions of 1; the headline
+        metric enters the table. Bytes and ratio are read off the file. epochs: of retraining. paper_ratio,
+        paper_counting: the ratio in the paper's own way of counting, and that way's name.
+        """
+        from bitbook import load
+
+        metric = self.task.headline
+        row = {
+            "task": self.task.name,
+            "method": method or self.name.partition("_")[2],
+            "variant": variant,
+            "metric": metric,
+            "float_value": float(float_values[metric]),
+            "value": float(values[metric]),
+            "file_bytes": path.stat().st_size,
+            "ratio": load(path).ratio,
+            "paper_ratio": paper_ratio,
+            "paper_counting": paper_counting,
+            "epochs": epochs,
+            "file": path.name,
+        }
+        self._rows[row["method"], variant] = row
+        return row
+
+    def finish(self, metrics: Mapping[str, Any], *, front: Iterable[Mapping[str, Any]] = ()) -> None:
+        """Write what the seed determines (metrics, rows of results, points of the front) and, apart, the provenance.
+
+        metrics: numbers, or mappings of numbers, by name; raises ValueError for one that is not finite.
+        """
+        _require_finite(metrics)
+        if self._rows:
+            write_atomically(self.folder / "rows.json", to_json(list(self._rows.values())))
+        if front := list(front):
+            tables.write(self.folder / "front.csv", front)
+        record = self.store.finish({"hardware": provenance.hardware(), "test_reads": sum(_test_reads().values())})
+        if self._stage:
+            results, key = Results(Path(self._stage["results"])), self._stage["key"]
+            about = {"command": self._stage["command"], "notebook": self.name, "parameters": self.parameters}
+            about |= {"commit": provenance.commit(root()), "threads": threads(), "versions": provenance.versions()}
+            write_atomically(results.metrics(key), to_json(metrics))
+            write_atomically(results.provenance(key), to_json(about | record))
+        else:
+            write_atomically(self.folder / "metrics.json", to_json(metrics))
+
+
+def _require_finite(metrics: Mapping[str, Any], path: str = "") -> None:
+    for name, value in metrics.items():
+        if isinstance(value, Mapping):
+            _require_finite(value, f"{path}{name}.")
+        elif not math.isfinite(value):
+            raise ValueError(f"metric {path}{name} is {value}")
+
+
+def _test_reads() -> dict[str, int]:
+    datasets = sys.modules.get("bitbook.datasets")
+    return datasets.test_reads() if datasets else {}
+
+
+def start(name: str, namespace: dict[str, Any]) -> Run:
+    """Begin a notebook: read its parameters from its globals, seed, lock its store; see Run.
+
+    name: the notebook's file name without ending. Raises NameError before the parameters cell has run, ParameterError
+    for a value of another type than declared, FileNotFoundError for an input that no stage has made yet. Import what
+    the notebook computes with before it: it seeds what has been imported.
+    """
+    return Run(name, namespace)

@@ -1,0 +1,107 @@
+"""What each DVC stage does: `bitbook stage clean|data|net|run|collect|report [NAME]`."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bitbook.pipeline import notebook, processes, tables
+from bitbook.pipeline.layout import Results, root, write_atomically
+
+NETWORKS = "01_networks"  # the notebook of every `net` stage
+
+
+def read_params(params: Path) -> dict[str, dict[str, Any]]:
+    """Read a params file: nets and runs by key; raise ValueError where one key is both: results would collide."""
+    import yaml
+
+    content = yaml.safe_load(params.read_text())
+    found = {kind: content.get(kind) or {} for kind in ("nets", "runs")}
+    if both := found["nets"].keys() & found["runs"].keys():
+        raise ValueError(f"{params}: {', '.join(sorted(both))} names both a net and a run")
+    return found
+
+
+def clean(name: str) -> None:
+    """Make the cleaned copy of a notebook and the list of the code that it uses: what other stages depend on."""
+    copy = notebook.clean(notebook.read(root() / "notebooks" / f"{name}.ipynb"))
+    folder = root() / "results" / "notebooks"
+    write_atomically(folder / f"{name}.ipynb", notebook.text(copy))
+    write_atomically(folder / f"{name}.code.json", tables.to_json(notebook.modules(copy)))
+
+
+def data(task: str, params: Path) -> None:
+    """Record the fingerprint of a task's data set."""
+    from bitbook import datasets, tasks
+
+    name = tasks.get(task).dataset
+    fingerprint = {"dataset": name, "splits": datasets.fingerprint(name)}
+    write_atomically(Results.of(params).data(task), tables.to_json(fingerprint))
+
+
+def execute(kind: str, key: str, params: Path) -> None:
+    """Run the notebook of a net or a run with its parameters."""
+    from bitbook.pipeline.execute import execute
+
+    entries = read_params(params)[f"{kind}s"]
+    if key not in entries:
+        raise ValueError(f"{params} has no {kind} {key!r}: {', '.join(entries)}")
+    parameters = dict(entries[key])
+    name = NETWORKS if kind == "net" else parameters.pop("notebook")
+    results = Results.of(params)
+    where = params.resolve().relative_to(root()).parent
+    address = f"{kind}@{key}" if where == Path() else f"{where}/dvc.yaml:{kind}@{key}"
+    source = root() / "results" / "notebooks" / f"{name}.ipynb"
+    stage = {
+        "key": key,
+        "notebook": str(source),
+        "folder": str(results.output(kind, key)),
+        "results": str(results.folder),
+        "command": f"dvc repro {address}",
+    }
+    execute(source, results.executed(key), parameters, stage=stage)
+
+
+def collect(params: Path) -> None:
+    """Gather the table of results and the fronts of the runs that the params file names."""
+    from bitbook.pipeline.collect import COLUMNS, collect, fronts
+
+    results, keys = Results.of(params), read_params(params)["runs"]
+    tables.write(results.folder / "table.csv", collect(results, keys), COLUMNS)
+    folder = results.folder / "fronts"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for key, front in fronts(results, keys).items():
+        shutil.copy(front, folder / f"{key}.csv")
+
+
+def report(params: Path) -> None:
+    """Make the HTML pages: an index with the results, one page for each executed notebook."""
+    from bitbook.report.html import write_report
+
+    results = Results.of(params)
+    entries: Mapping[str, Mapping[str, Any]] = {k: v for kind in read_params(params).values() for k, v in kind.items()}
+    pages = {key: results.executed(key) for key in entries if results.executed(key).exists()}
+    metrics = {key: json.loads(results.metrics(key).read_text()) for key in pages}
+    rows = tables.read(results.folder / "table.csv")
+    write_report(results.folder / "report", pages=pages, entries=entries, metrics=metrics, rows=rows)
+
+
+def stage(kind: str, name: str | None, params: Path) -> None:
+    """Do what a stage of dvc.yaml does; under DVC, die with it."""
+    if "DVC_STAGE" in os.environ:
+        processes.die_with_caller()
+    if kind == "clean":
+        clean(name)
+    elif kind == "data":
+        data(name, params)
+    elif kind in ("net", "run"):
+        execute(kind, name, params)
+    elif kind == "collect":
+        collect(params)
+    else:
+        report(params)

@@ -1,0 +1,35 @@
+"""How results are written: canonical JSON and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from bitbook.pipeline.layout import write_atomically
+
+
+def to_json(value: Any) -> str:
+    """Return JSON, keys in the given order, NumPy's numbers and arrays as plain ones; refuse NaN with ValueError."""
+    return json.dumps(value, indent=1, default=lambda number: number.tolist(), allow_nan=False) + "\n"
+
+
+def write(path: Path, rows: Iterable[Mapping[str, Any]], columns: Iterable[str] | None = None) -> None:
+    """Write rows as CSV under the given columns, else those of the first row; None becomes an empty field."""
+    rows = list(rows)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(columns or rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomically(path, text.getvalue())
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    """Read a CSV table, every field as text; a table that does not exist has no rows."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
