@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import numba as nb
 import numpy as np
 
 
@@ -9,7 +10,7 @@ import numpy as np
 class SortedWeights:
     """Distinct weights in ascending order, with prefix sums: any interval's count, mean and squared error in O(1).
 
-    The sums are taken about `centre` (the mean), which keeps float64 accurate where the weights sit far from zero.
+    The sums are taken about `centre` (the middle weight), which keeps float64 accurate far from zero.
     """
 
     values: np.ndarray  # (m,) float64, distinct, ascending
@@ -22,10 +23,9 @@ class SortedWeights:
     def __len__(self) -> int:
         return len(self.values)
 
-    def interval(self, borders: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Counts, means and squared errors of the g intervals between `borders`, (g + 1,) ascending positions."""
-        counts = np.diff(self.counts[borders])  # (g,)
-        mass, first, second = (np.diff(sums[borders]) for sums in (self.mass, self.first, self.second))
+    def intervals(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Counts, means and squared errors of the g intervals between `positions`, (g + 1,) ascending."""
+        counts, mass, first, second = (np.diff(s[positions]) for s in (self.counts, self.mass, self.first, self.second))
         shift = first / mass  # (g,)
         return counts, self.centre + shift, np.maximum(second - first * shift, 0.0)
 
@@ -43,20 +43,14 @@ def sort_weights(
     x = checked(weights, "weights").reshape(-1)
     if counts is None and importance is None:
         x, number = np.sort(x).astype(np.float64), np.ones(x.size, np.int64)
-        mass = number
+        mass = number.astype(np.float64)
     else:
         order = np.argsort(x, kind="stable")
         number = np.ones(x.size, np.int64) if counts is None else _positive(counts, x, "counts").astype(np.int64)[order]
-        mass = number if importance is None else _positive(importance, x, "importance").astype(np.float64)[order]
+        mass = (number if importance is None else _positive(importance, x, "importance")[order]).astype(np.float64)
         x = x[order].astype(np.float64)
-    starts = np.concatenate([[0], np.flatnonzero(x[1:] != x[:-1]) + 1])
-    if len(starts) < len(x):
-        x, number, mass = x[starts], np.add.reduceat(number, starts), np.add.reduceat(mass, starts)
-    centre = float(np.average(x, weights=mass))
-    offset = x - centre
-    first = mass * offset
-    sums = (np.concatenate([[0], np.cumsum(s)]) for s in (number, mass.astype(np.float64), first, first * offset))
-    return SortedWeights(x, *sums, centre)
+    centre = x[len(x) // 2]
+    return SortedWeights(*_accumulate(x, number, mass, centre, 1 + np.count_nonzero(x[1:] != x[:-1])), float(centre))
 
 
 def checked(weights: np.ndarray, name: str) -> np.ndarray:
@@ -64,7 +58,7 @@ def checked(weights: np.ndarray, name: str) -> np.ndarray:
     weights = np.asarray(weights)
     if weights.size == 0:
         raise ValueError(f"{name} is empty: there is nothing to cluster")
-    if weights.dtype.kind != "f":
+    if weights.dtype not in (np.float32, np.float64):
         weights = weights.astype(np.float64)
     if not np.isfinite(weights).all():
         raise ValueError(f"{name} holds NaN or infinity ({np.count_nonzero(~np.isfinite(weights))} of {weights.size})")
@@ -78,3 +72,27 @@ def _positive(values: np.ndarray, weights: np.ndarray, name: str) -> np.ndarray:
     if not (np.isfinite(values).all() and values.min() > 0):
         raise ValueError(f"{name} must be finite and above zero: leave such entries out, or give them a small value")
     return values
+
+
+@nb.njit(cache=True, nogil=True)
+def _accumulate(x, number, mass, centre, distinct):
+    """Distinct values of sorted x, and prefix sums of number, mass, mass * offset and mass * offset**2."""
+    values, counts = np.empty(distinct), np.zeros(distinct + 1, np.int64)
+    sums = np.zeros((3, distinct + 1))
+    total, lost = np.zeros(3), np.zeros(3)
+    m = -1
+    for n in range(len(x)):
+        if n == 0 or x[n] != x[n - 1]:
+            m += 1
+            values[m] = x[n]
+            counts[m + 1] = counts[m]
+        counts[m + 1] += number[n]
+        term = mass[n]
+        for power in range(3):
+            # Compensated (Kahan): the error stays at one rounding, a plain sum's would grow with the number of weights.
+            step = term - lost[power]
+            new = total[power] + step
+            lost[power] = (new - total[power]) - step
+            total[power] = sums[power, m + 1] = new
+            term *= x[n] - centre
+    return values, counts, sums[0], sums[1], sums[2]

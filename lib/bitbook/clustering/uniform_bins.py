@@ -33,7 +33,7 @@ def uniform_bins(weights: np.ndarray | SortedWeights, k: int, *, full_width: boo
         edges = _lower_edges(weights.values[0], weights.values[-1], k, full_width)
         borders = np.append(np.searchsorted(weights.values, edges), len(weights))
         filled = np.flatnonzero(np.diff(borders))
-        counts, values, cost = weights.interval(np.append(borders[filled], len(weights)))
+        counts, values, cost = weights.intervals(np.append(borders[filled], len(weights)))
         return UniformBins(values, counts, edges[filled], float(cost.sum()), None)
     weights = checked(weights, "weights")
     edges = _lower_edges(weights.min(), weights.max(), k, full_width)
