@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 from collections.abc import Mapping
@@ -72,6 +73,7 @@ def execute(source: Path, output: Path, parameters: Mapping[str, Any], *, stage:
     from nbclient.exceptions import DeadKernelError
     from nbclient.util import run_sync
 
+    logging.getLogger("papermill").setLevel(logging.ERROR)  # it warns of parameters whose types it cannot read
     values = check(parameters, notebook.parameters(notebook.read(source)))
     failed = root() / ".work" / "failed" / output.name
     failed.parent.mkdir(parents=True, exist_ok=True)

@@ -13,6 +13,7 @@ from typing import Any
 
 from bitbook.pipeline import code_hash
 from bitbook.pipeline.layout import root
+from bitbook.pipeline.made_by import made_by
 from bitbook.pipeline.parameters import Parameter, declared
 
 Notebook = dict[str, Any]
@@ -42,7 +43,7 @@ def text(notebook: Notebook) -> str:
 
 
 def tags(cell: Cell) -> list[str]:
-    """Return the tags of a cell: `parameters`, `figure` (draws what is there), `measures` (timings)."""
+    """Return the tags of a cell: `parameters`, `measures` (prints timings)."""
     return cell["metadata"].get("tags", [])
 
 
@@ -60,9 +61,9 @@ def clean(notebook: Notebook) -> Notebook:
     return {"cells": cells, "metadata": {"kernelspec": _KERNEL}, "nbformat": 4, "nbformat_minor": 5}
 
 
-def code(notebook: Notebook, *, without: tuple[str, ...] = ()) -> str:
-    """Return the source of the code cells that bear none of the given tags."""
-    cells = (cell for cell in notebook["cells"] if cell["cell_type"] == "code" and not set(without) & set(tags(cell)))
+def code(notebook: Notebook) -> str:
+    """Return the source of the code cells but the parameters cell, whose values count, not its text."""
+    cells = (cell for cell in notebook["cells"] if cell["cell_type"] == "code" and "parameters" not in tags(cell))
     return "\n".join(cell["source"] for cell in cells)
 
 
@@ -80,11 +81,10 @@ def modules(notebook: Notebook) -> dict[str, str]:
 
 
 def work_hash(notebook: Notebook) -> str:
-    """Hash what the results of a notebook are made by: cells and the modules they use, but nothing that only draws."""
-    work = code(notebook, without=("figure", "parameters"))
+    """Hash what a notebook's stored work is made by: statements and the modules they use, but nothing that draws."""
+    work = made_by(code(notebook))
     used = code_hash.closure(work, without=("bitbook.report", "bitbook.pipeline", "bitbook.cli"))
-    parts = [code_hash.code_hash(work), *code_hash.module_hashes(used).values()]
-    return hashlib.sha256("".join(parts).encode()).hexdigest()
+    return hashlib.sha256("".join([work, *code_hash.module_hashes(used).values()]).encode()).hexdigest()
 
 
 def _same_every_time(value: str | list[str]) -> str:

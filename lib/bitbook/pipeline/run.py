@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from bitbook.pipeline import notebook, provenance, tables
 from bitbook.pipeline.execute import STAGE, TERMINAL, threads
 from bitbook.pipeline.layout import Results, root, write_atomically
+from bitbook.pipeline.made_by import made_by
 from bitbook.pipeline.store import Store, key_of
 from bitbook.pipeline.tables import to_json
 
@@ -171,11 +172,11 @@ class Run:
     def keep(self, name: str, compute: Callable[[], Any]) -> Any:
         """Return `compute()`, or what it returned in an earlier run with the same parameters, inputs and code.
 
-        The name's ending says what it is: `.json`, `.npz` (arrays by name) or `.bitbook`. The calling cell's text
-        counts as code even before the notebook is saved.
+        The name's ending says what it is: `.json`, `.npz` (arrays by name) or `.bitbook`. The calling cell counts as
+        code even before the notebook is saved.
         """
-        cell = hashlib.sha256(self._namespace.get("In", [""])[-1].encode()).hexdigest()[:8]
-        return self.store.keep(name, compute, version=cell)
+        cell = made_by(self._namespace.get("In", [""])[-1])
+        return self.store.keep(name, compute, version=hashlib.sha256(cell.encode()).hexdigest()[:8])
 
     def result(
         self,
