@@ -1,0 +1,24 @@
+"""The five papers, each in its own symbols, and the baseline that they must beat."""
+
+from bitbook.methods import baseline, moea_bins
+from bitbook.methods.assemble import assemble, weight_tensors
+from bitbook.methods.divergence import Divergence
+from bitbook.methods.front import beside, bytes_at, front, nondominated, pick
+from bitbook.methods.measure import measure
+from bitbook.methods.sweep import Candidate, sweep
+
+__all__ = [
+    "Candidate",
+    "Divergence",
+    "assemble",
+    "baseline",
+    "beside",
+    "bytes_at",
+    "front",
+    "measure",
+    "moea_bins",
+    "nondominated",
+    "pick",
+    "sweep",
+    "weight_tensors",
+]

@@ -1,0 +1,38 @@
+"""The metrics of files on the test set: each file is loaded back and measured once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from torch import nn
+from tqdm import tqdm
+
+from bitbook import codes, training
+from bitbook.tasks import Task
+
+
+def measure(
+    files: Iterable[Path], task: Task, *, folder: Path, into: nn.Module | None = None
+) -> dict[Path, dict[str, float]]:
+    """Load each file back and return the task's metrics on the test set, by file.
+
+    folder: keeps what was measured, by the file's content, so that no file meets the test set twice. into: a module,
+    for networks that bitbook.networks does not know. Raises BitbookFormatError for a damaged file.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    results = {}
+    for file in tqdm(list(files), desc="test set", unit="file"):
+        known = folder / f"{hashlib.sha256(file.read_bytes()).hexdigest()[:16]}.json"
+        if not known.exists():
+            module = codes.load(file).to_module(into=into)
+            test = task.test()  # read again for every file, so that the loader's count of reads is the count of results
+            values = training.evaluate(module, test.images, test.labels, task.metrics)
+            partial = known.with_suffix(".partial")
+            partial.write_text(json.dumps(values))
+            os.replace(partial, known)
+        results[file] = json.loads(known.read_text())
+    return results

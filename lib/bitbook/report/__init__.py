@@ -1,0 +1,1 @@
+"""Figures, tables and pages; nothing else of the project draws."""

@@ -1,0 +1,111 @@
+"""The figures of the notebooks: numbers in, axes out; nothing here computes a result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, PercentFormatter
+
+from bitbook.codes import Ledger
+from bitbook.report.style import COLOURS, figure
+
+KILO = FuncFormatter(lambda value, _: f"{value / 1000:g}")
+
+
+def training_curves(history: Mapping[str, Sequence[float]]) -> list[Axes]:
+    """Draw each quantity of a training over its epochs, one panel each."""
+    axes = figure(columns=len(history), width=3.6 * len(history), height=2.8)
+    for axis, (name, values) in zip(axes, history.items(), strict=True):
+        axis.plot(range(1, len(values) + 1), values)
+        axis.set(xlabel="epoch", title=name)
+    return axes
+
+
+def layer_spread(tensors: Mapping[str, np.ndarray]) -> Axes:
+    """Draw the spread of each layer's weights: the middle half as a box, the whole range as whiskers."""
+    (axis,) = figure(height=1 + 0.22 * len(tensors))
+    boxes = axis.boxplot(
+        [tensor.ravel() for tensor in tensors.values()],
+        tick_labels=[f"{name.removesuffix('.weight')}  ({tensor.size:,})" for name, tensor in tensors.items()],
+        orientation="horizontal",
+        whis=(0, 100),
+        patch_artist=True,
+        medianprops={"color": "0.2"},
+    )
+    for box in boxes["boxes"]:
+        box.set(facecolor=COLOURS[0], edgecolor="0.2")
+    axis.invert_yaxis()
+    axis.set(xlabel="weight", title="spread of each layer's weights (count)")
+    axis.grid(axis="y", visible=False)
+    return axis
+
+
+def weight_histogram(weights: np.ndarray, values: np.ndarray, counts: np.ndarray) -> Axes:
+    """Draw the distribution of all weights, and beside it the share of them that each shared value holds."""
+    left, right = figure(columns=2, width=9, height=3)
+    left.hist(weights, bins=200, color=COLOURS[0], linewidth=0)
+    left.set(yscale="log", xlabel="weight", ylabel="weights", title="all weights")
+    right.vlines(values, 0, counts / counts.sum(), color=COLOURS[1], linewidth=2)
+    right.yaxis.set_major_formatter(PercentFormatter(1))
+    right.set(xlabel="shared value", ylabel="weights", title=f"{len(values)} shared values", xlim=left.get_xlim())
+    return right
+
+
+def fronts(
+    curves: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    *,
+    ylabel: str,
+    points: Mapping[str, tuple[np.ndarray, np.ndarray]] | None = None,
+    level: tuple[str, float] | None = None,
+    percent: bool = True,
+    ylim: tuple[float | None, float | None] | None = None,
+) -> Axes:
+    """Draw quality against size: a line for each front, marks for points of others, a level for the float network.
+
+    curves, points: (bytes (n,), values (n,)) by name. percent: the values are fractions of 1; otherwise the axis is
+    logarithmic.
+    """
+    (axis,) = figure(height=4)
+    for (name, (sizes, values)), colour in zip(curves.items(), COLOURS, strict=False):
+        axis.plot(sizes, values, marker=".", color=colour, label=name)
+    for (name, (sizes, values)), mark in zip((points or {}).items(), "DsXP", strict=False):
+        axis.plot(sizes, values, mark, color="0.25", label=name, markersize=6)
+    if level:
+        axis.axhline(level[1], color="0.5", linestyle="--", linewidth=1, label=level[0], zorder=0)
+    if percent:
+        axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+    else:
+        axis.set_yscale("log")
+    axis.xaxis.set_major_formatter(KILO)
+    axis.set(xlabel="file, kB", ylabel=ylabel, ylim=ylim)
+    axis.legend(frameon=False)
+    return axis
+
+
+def lines(
+    x: np.ndarray, curves: Mapping[str, np.ndarray], *, xlabel: str, ylabel: str, title: str = "", kilo: bool = True
+) -> Axes:
+    """Draw several quantities over one, in thousands where they are bytes."""
+    (axis,) = figure()
+    for name, values in curves.items():
+        axis.plot(x, values, label=name)
+    if kilo:
+        axis.yaxis.set_major_formatter(KILO)
+    axis.set(xlabel=xlabel, ylabel=ylabel, title=title, ylim=(0, None))
+    axis.legend(frameon=False)
+    return axis
+
+
+def ledger(ledger: Ledger, *, title: str = "") -> Axes:
+    """Draw where the bytes of a file go, largest part first."""
+    parts = ledger.by_part()
+    (axis,) = figure(height=0.5 + 0.4 * len(parts))
+    bars = axis.barh(list(parts), list(parts.values()), color=COLOURS[0])
+    axis.bar_label(bars, [f"{size:,} B ({size / ledger.total:.1%})" for size in parts.values()], padding=4)
+    axis.invert_yaxis()
+    axis.xaxis.set_major_formatter(KILO)
+    axis.set(xlabel="kB", title=title or f"{ledger.total:,} bytes", xlim=(0, 1.3 * max(parts.values())))
+    axis.grid(axis="y", visible=False)
+    return axis

@@ -1,0 +1,90 @@
+"""A sweep on the bundled digits: its files, its sizes, its resumption, and that it never sees a test image."""
+
+import bitbook
+import numpy as np
+import pytest
+import torch
+from bitbook import datasets, tasks, training
+from bitbook.methods import assemble, measure, moea_bins, sweep, weight_tensors
+from bitbook.methods import sweep as sweep_function
+from bitbook.methods.trials import Trials
+
+
+@pytest.fixture(scope="module")
+def task():
+    return tasks.get("digits")
+
+
+@pytest.fixture(scope="module")
+def network(task):
+    return task.network(seed=0).eval()
+
+
+def test_every_candidate_is_a_file_with_its_own_size(task, network, tmp_path):
+    reads = dict(datasets.test_reads())
+    candidates = sweep(network, task, moea_bins.shared_bins, [4, 16], folder=tmp_path, images=50)
+    assert [(c.setting, c.batch_norm) for c in candidates] == [
+        (4, "kept"),
+        (16, "kept"),
+        (4, "re-estimated"),
+        (16, "re-estimated"),
+    ]
+    for c in candidates:
+        assert c.file.stat().st_size == c.file_bytes == bitbook.load(c.file).ledger().total
+        assert c.entropy_bytes <= c.huffman_bytes <= c.fixed_bytes
+        n = sum(t.size for t in weight_tensors(network).values())
+        assert c.fixed_bytes == pytest.approx(n * np.ceil(np.log2(c.shared)) / 8)
+    assert datasets.test_reads() == reads
+
+
+def test_a_stopped_sweep_evaluates_nothing_twice(task, network, tmp_path, monkeypatch):
+    first = sweep(network, task, moea_bins.shared_bins, [4], folder=tmp_path, images=50)
+    made = []
+    original = sweep_function.__globals__["assemble"]
+    monkeypatch.setitem(sweep_function.__globals__, "assemble", lambda *a, **k: made.append(1) or original(*a, **k))
+    again = sweep(network, task, moea_bins.shared_bins, [4, 5], folder=tmp_path, images=50)
+    assert len(made) == 2  # the new bin count, kept and re-estimated
+    assert [c for c in again if c.setting == 4] == first
+
+
+def test_an_empty_range_is_refused(task, network, tmp_path):
+    with pytest.raises(ValueError, match="range"):
+        sweep(network, task, moea_bins.shared_bins, [], folder=tmp_path)
+
+
+def test_divergence_is_that_of_the_outputs_in_float64(task, network, tmp_path):
+    (candidate,) = sweep(
+        network, task, moea_bins.shared_bins, [6], folder=tmp_path, images=64, batch_norm=["kept"], seed=3
+    )
+    images = task.calibration(64, seed=1_000_003)
+    p = torch.log_softmax(training.logits(network, images).double(), 1)
+    q = torch.log_softmax(training.logits(bitbook.load(candidate.file).to_module(), images).double(), 1)
+    assert candidate.divergence == pytest.approx(float((p.exp() * (p - q)).sum(1).mean()), rel=1e-4)
+
+
+def test_assemble_leaves_the_network_alone_and_reestimates(task, network):
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    codes, codebooks = moea_bins.shared_bins(weight_tensors(network), 8)
+    kept = assemble(network, task, codes, codebooks, reestimate=False)
+    anew = assemble(network, task, codes, codebooks)
+    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+    norm = next(iter(kept.batch_norm))
+    assert not np.array_equal(kept.batch_norm[norm], anew.batch_norm[norm])
+
+
+def test_files_meet_the_test_set_once(task, network, tmp_path):
+    file = tmp_path / "a.bitbook"
+    moea_bins.compress(network, task, bins=16).save(file)
+    before = sum(datasets.test_reads().values())
+    values = measure([file], task, folder=tmp_path / "tested")
+    assert measure([file], task, folder=tmp_path / "tested") == values
+    assert sum(datasets.test_reads().values()) == before + 1
+    test = task.test()
+    expected = training.evaluate(bitbook.load(file).to_module(), test.images, test.labels, task.metrics)
+    assert values[file] == expected
+
+
+def test_trials_refuse_a_record_with_other_fields(tmp_path, task, network):
+    compressed = moea_bins.compress(network, task, bins=4, reestimate=False)
+    with pytest.raises(TypeError, match="takes"):
+        Trials(sweep_function.__globals__["Candidate"], tmp_path).add("x", compressed, setting=1)
