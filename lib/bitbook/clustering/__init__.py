@@ -1,8 +1,18 @@
 """Numbers in, numbers out: clusterings of weights, with NumPy and Numba alone."""
 
 from .clusters import Clusters
+from .entropy_constrained import entropy_constrained
 from .kmeans1d import kmeans1d, kmeans1d_layers
 from .sorted_weights import SortedWeights, sort_weights
 from .uniform_bins import UniformBins, uniform_bins
 
-__all__ = ["Clusters", "SortedWeights", "UniformBins", "kmeans1d", "kmeans1d_layers", "sort_weights", "uniform_bins"]
+__all__ = [
+    "Clusters",
+    "SortedWeights",
+    "UniformBins",
+    "entropy_constrained",
+    "kmeans1d",
+    "kmeans1d_layers",
+    "sort_weights",
+    "uniform_bins",
+]

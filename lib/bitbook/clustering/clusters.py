@@ -33,8 +33,6 @@ def clusters_at(
     weights go where they cost least, and the clustered ones keep their cluster whatever the rounding.
     """
     cuts = positions[1:-1]
-    # Means come from differences of sums: rounding must not take them out of their cluster.
-    values = np.clip(values, points.values[positions[:-1]], points.values[positions[1:] - 1])
     ideal = (values[1:] + values[:-1]) / 2 + shift
     borders = np.clip(ideal, np.nextafter(points.values[cuts - 1], np.inf), points.values[cuts])
     labels = None

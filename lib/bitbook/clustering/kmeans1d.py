@@ -43,7 +43,7 @@ def kmeans1d_layers(
 
     def cluster(name: str) -> Clusters:
         try:
-            return kmeans1d(layers[name], k if isinstance(k, int) else k[name])
+            return kmeans1d(layers[name], k[name] if isinstance(k, Mapping) else k)
         except ValueError as error:
             raise ValueError(f"layer {name}: {error}") from error
 
@@ -59,10 +59,7 @@ def _cheapest_positions(points: SortedWeights, k: int) -> np.ndarray:
         return np.arange(n + 1)
     price = 5.4 * points.second[-1] / k**3  # what a cluster saves at the optimum, for a Gaussian
     if n > 8 * COARSE and k < COARSE // 8:
-        # Half of the coarse positions at equal ranks, half at equal steps, which tells the tails apart.
-        ranks = np.linspace(0, n, COARSE // 2).astype(np.int64)
-        steps = np.searchsorted(points.values, np.linspace(points.values[0], points.values[-1], COARSE // 2))
-        coarse = np.union1d(ranks, steps)
+        coarse = points.coarse(COARSE)
         _, price = _search_price(points.mass[coarse], points.first[coarse], k, price)
     return _search_price(points.mass, points.first, k, price)[0]
 

@@ -27,7 +27,18 @@ class SortedWeights:
         """Counts, means and squared errors of the g intervals between `positions`, (g + 1,) ascending."""
         counts, mass, first, second = (np.diff(s[positions]) for s in (self.counts, self.mass, self.first, self.second))
         shift = first / mass  # (g,)
-        return counts, self.centre + shift, np.maximum(second - first * shift, 0.0)
+        # Differences of sums are rounded: a mean must not leave its interval.
+        means = np.clip(self.centre + shift, self.values[positions[:-1]], self.values[positions[1:] - 1])
+        return counts, means, np.maximum(second - first * shift, 0.0)
+
+    def coarse(self, number: int) -> np.ndarray:
+        """At most `number` ascending positions, first and last included: half at equal ranks, half at equal steps.
+
+        Equal ranks follow the bulk of the weights, equal steps tell their tails apart.
+        """
+        ranks = np.linspace(0, len(self), number // 2).astype(np.int64)
+        steps = np.linspace(self.values[0], self.values[-1], number - number // 2)
+        return np.union1d(ranks, np.searchsorted(self.values, steps))
 
 
 def sort_weights(
