@@ -5,11 +5,29 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", help="run the tests marked slow too (minutes each)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "slow: takes minutes; runs with --slow only")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--slow"):
+        for item in items:
+            if "slow" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="slow: run pytest with --slow"))
 
 
 @pytest.fixture(scope="session")
@@ -26,3 +44,51 @@ def data_folder() -> Path:
         subprocess.run([sys.executable, str(packed), str(unpacked)], check=True)
         os.environ["BITBOOK_DATA"] = str(unpacked)
     return Path(os.environ["BITBOOK_DATA"])
+
+
+class Server:
+    """A web server: serves `files` by path, sends only `breaks[i]` bytes of its i-th answer, notes all requests."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        self.breaks: list[int] = []
+        self.ranges = True
+        self.requests: list[str | None] = []  # the Range header of each
+
+    def answer(self, request: BaseHTTPRequestHandler) -> None:
+        wanted = request.headers.get("Range")
+        self.requests.append(wanted)
+        content = self.files.get(request.path)
+        if content is None:
+            request.send_error(404)
+            return
+        start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and self.ranges else 0
+        if start and start >= len(content):
+            request.send_error(416)
+            return
+        body = content[start:]
+        request.send_response(206 if start else 200)
+        request.send_header("Content-Length", str(len(body)))
+        request.end_headers()
+        request.wfile.write(body[: self.breaks.pop(0)] if self.breaks else body)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """A web server on the loopback interface that breaks connections off on demand; `server.url` is its address."""
+    state = Server()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            state.answer(self)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as web:
+        thread = threading.Thread(target=web.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        state.url = f"http://127.0.0.1:{web.server_port}"
+        yield state
+        web.shutdown()
+        thread.join()

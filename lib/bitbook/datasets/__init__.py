@@ -13,10 +13,11 @@ from bitbook.datasets.canonical import (
     test_reads,
 )
 from bitbook.datasets.download import DownloadFailed, download
-from bitbook.datasets.official import fetch
+from bitbook.datasets.official import SOURCES, fetch
 
 __all__ = [
     "SETS",
+    "SOURCES",
     "Dataset",
     "DatasetDamaged",
     "DatasetMissing",

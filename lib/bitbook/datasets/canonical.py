@@ -18,11 +18,11 @@ from torch import Tensor
 from bitbook.datasets import digits
 
 
-class DatasetMissing(Exception):
+class DatasetMissing(FileNotFoundError):
     """A data set is not where it is looked for."""
 
 
-class DatasetDamaged(Exception):
+class DatasetDamaged(ValueError):
     """A data set's file cannot be read or does not hold what its name promises."""
 
 
@@ -144,9 +144,9 @@ def _check(name: str, split: str, images: np.ndarray, labels: np.ndarray, path: 
         if labels.max() < kind.classes:
             return
         raise DatasetDamaged(f"{path}: y_{split} holds labels beyond {kind.classes} classes: {_remedy(name)}")
-    if name.startswith("cifar100") and images.shape[1:] == kind.shape and len(images) in (10000, 50000):
-        held = "cifar100" if len(images) == 50000 else "cifar100-calib10k"
-        raise DatasetMissing(f"{path} holds {held}, not {name}: {_remedy(name)}")
+    other = {"cifar100": "cifar100-calib10k", "cifar100-calib10k": "cifar100"}.get(name)
+    if other and images.shape == (SETS[other].train, *kind.shape):
+        raise DatasetMissing(f"{path} holds {other}, not {name}: {_remedy(name)}")
     found = f"x_{split} is {images.dtype} {images.shape} with {len(labels)} labels"
     raise DatasetDamaged(f"{path}: {found}, expected uint8 {expected}: {_remedy(name)}")
 

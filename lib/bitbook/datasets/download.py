@@ -11,7 +11,7 @@ import requests
 from tqdm import tqdm
 
 
-class DownloadFailed(Exception):
+class DownloadFailed(OSError):
     """A file could not be fetched, or is not the one that its hash promises."""
 
 
@@ -20,8 +20,8 @@ def download(url: str, path: Path, *, known_hash: str | None, progress: bool = T
 
     What has arrived is kept beside it as PATH.part, and an interrupted download goes on from there (HTTP ranges),
     within the call and between calls. `patience` is the pause in seconds before the first new attempt, doubled for
-    each further one. Raises DownloadFailed after five attempts without a byte, for a refusal by the server, and for a
-    wrong hash.
+    each further one. Raises DownloadFailed after five attempts in a row without progress, for a refusal by the
+    server, and for a wrong hash.
     """
     downloader = ResumingDownloader(path.with_name(path.name + ".part"), progress=progress, patience=patience)
     try:
@@ -50,10 +50,10 @@ class ResumingDownloader:
                 self._append(url)
                 break
             except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError):
-                failures = 1 if self._size() > before else failures + 1
+                failures = 0 if self._size() > before else failures + 1
                 if failures == self.attempts:
                     raise
-                time.sleep(self.patience * 2 ** (failures - 1))
+                time.sleep(self.patience * 2**failures)
         os.replace(self.part, output_file)
 
     def _size(self) -> int:

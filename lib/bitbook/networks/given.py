@@ -13,7 +13,7 @@ from torch import Tensor
 from bitbook.networks.checksum import checksum
 
 
-class WeightsDamaged(Exception):
+class WeightsDamaged(ValueError):
     """A weights file does not hold the tensors that its name promises."""
 
 

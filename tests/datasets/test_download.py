@@ -1,0 +1,71 @@
+"""Downloads against a server that drops connections."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+
+import pytest
+from bitbook.datasets import DownloadFailed, download
+
+CONTENT = random.Random(0).randbytes(400_000)
+HASH = f"md5:{hashlib.md5(CONTENT).hexdigest()}"
+
+
+@pytest.fixture
+def fetch(server, tmp_path):
+    server.files["/set.bin"] = CONTENT
+    return lambda: download(
+        f"{server.url}/set.bin", tmp_path / "set.bin", known_hash=HASH, progress=False, patience=0.001
+    )
+
+
+def test_broken_connection_goes_on_where_it_was(fetch, server):
+    server.breaks = [3 << 16, (1 << 16) + 1000]  # the second one tears a block, which is fetched again
+    assert fetch().read_bytes() == CONTENT
+    assert server.requests == [None, f"bytes={3 << 16}-", f"bytes={4 << 16}-"]
+
+
+def test_killed_download_goes_on_in_the_next_call(fetch, server, tmp_path):
+    (tmp_path / "set.bin.part").write_bytes(CONTENT[:150_000])
+    assert fetch().read_bytes() == CONTENT
+    assert server.requests == ["bytes=150000-"]
+
+
+def test_part_file_that_is_complete_needs_no_bytes(fetch, server, tmp_path):
+    (tmp_path / "set.bin.part").write_bytes(CONTENT)
+    assert fetch().read_bytes() == CONTENT
+    assert server.requests == [f"bytes={len(CONTENT)}-"]
+
+
+def test_server_without_ranges_sends_all_again(fetch, server):
+    server.ranges = False
+    server.breaks = [200_000]
+    assert fetch().read_bytes() == CONTENT
+
+
+def test_finished_file_is_not_fetched_again(fetch, server):
+    fetch()
+    fetch()
+    assert len(server.requests) == 1
+
+
+def test_gives_up_after_five_attempts_without_progress_and_keeps_the_part(fetch, server, tmp_path):
+    server.breaks = [1 << 16, 0, 0, 0, 0, 0]
+    with pytest.raises(DownloadFailed, match="run it again to go on"):
+        fetch()
+    assert len(server.requests) == 6
+    assert (tmp_path / "set.bin.part").read_bytes() == CONTENT[: 1 << 16]
+
+
+def test_wrong_content_is_refused_and_fetched_afresh_next_time(fetch, server, tmp_path):
+    (tmp_path / "set.bin.part").write_bytes(b"another file" * 1000)
+    with pytest.raises(DownloadFailed, match="start afresh"):
+        fetch()
+    assert not (tmp_path / "set.bin").exists()
+    assert fetch().read_bytes() == CONTENT
+
+
+def test_refusal_by_the_server_is_a_clear_error(server, tmp_path):
+    with pytest.raises(DownloadFailed, match="404"):
+        download(f"{server.url}/nothing", tmp_path / "nothing", known_hash=None, progress=False)

@@ -1,0 +1,122 @@
+"""Networks: their specifications, names, counts and checksums."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from bitbook import networks
+from safetensors.torch import load_file, save_file
+
+CIFAR = {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4]}
+RESNET20 = {"factory": "cifar_resnet", "arguments": {"depth": 20, **CIFAR}}
+
+
+def weights(network, *, biases=True):
+    return sum(p.numel() for n, p in network.named_parameters() if biases or not n.endswith("bias"))
+
+
+@pytest.mark.parametrize(
+    ("factory", "arguments", "image", "parameters"),
+    [
+        ("digits_cnn", {}, (1, 8, 8), 14_458),
+        ("lenet5", {}, (1, 28, 28), 431_080),
+        ("cifar_resnet", {"depth": 20, **CIFAR}, (3, 32, 32), 269_722),  # He et al., table 6: 0.27M
+        ("cifar_resnet", {"depth": 56, **CIFAR}, (3, 32, 32), 853_018),  # 0.85M
+        ("cifar_resnet", {"depth": 20, "shortcut": "B", "classes": 100, **CIFAR}, (3, 32, 32), 278_324),
+    ],
+)
+def test_shapes_and_counts(factory, arguments, image, parameters):
+    network = networks.build({"factory": factory, "arguments": arguments})
+    assert weights(network) == parameters
+    assert network(torch.rand(2, *image)).shape == (2, arguments.get("classes", 10))
+
+
+def test_lenet5_is_caffes():
+    network = networks.build({"factory": "lenet5", "arguments": {}})
+    assert weights(network, biases=False) == 430_500
+    plain, rectified = (
+        networks.build({"factory": "lenet5", "arguments": {"relu_after_pooling": relu}}, seed=0)
+        for relu in (False, True)
+    )
+    images = torch.rand(3, 1, 28, 28)
+    assert not torch.allclose(plain(images), rectified(images))
+
+
+def test_a_specification_rebuilds_the_same_architecture_and_is_plain_json():
+    network = networks.build(
+        {"factory": "cifar_resnet", "arguments": {"depth": 20, "mean": (0.5, 0.4, 0.3), "std": [1] * 3}}
+    )
+    assert json.loads(json.dumps(network.specification)) == network.specification
+    twin = networks.build(network.specification)
+    twin.load_state_dict(network.state_dict())
+    images = torch.rand(2, 3, 32, 32)
+    assert torch.equal(network.eval()(images), twin.eval()(images))
+
+
+def test_a_seed_fixes_the_weights_and_leaves_torchs_generator_alone():
+    torch.manual_seed(1)
+    state = torch.get_rng_state()
+    first, second, other = (networks.build(RESNET20, seed=seed).state_dict() for seed in (0, 0, 1))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert networks.checksum(first) == networks.checksum(second) != networks.checksum(other)
+
+
+def test_unknown_factories_and_arguments_are_refused():
+    with pytest.raises(ValueError, match="unknown network factory 'alexnet9000'; known: cifar_resnet"):
+        networks.build({"factory": "alexnet9000", "arguments": {}})
+    with pytest.raises(ValueError, match=r"lenet5.*width"):
+        networks.build({"factory": "lenet5", "arguments": {"width": 3}})
+    with pytest.raises(ValueError, match="depth 21 must be 6n"):
+        networks.build({"factory": "cifar_resnet", "arguments": {"depth": 21, **CIFAR}})
+
+
+def test_networks_normalise_inside_and_keep_it_out_of_the_state_dict():
+    network = networks.build(RESNET20)
+    assert not [name for name in network.state_dict() if "mean" in name.split(".") or "normalise" in name]
+    images = torch.rand(2, 3, 4, 4, dtype=torch.float64)
+    expected = (images.numpy() - np.reshape(CIFAR["mean"], (3, 1, 1))) / np.reshape(CIFAR["std"], (3, 1, 1))
+    assert np.allclose(network.normalise.double()(images).numpy(), expected, atol=1e-6)
+
+
+def test_option_a_subsamples_and_pads_half_before_and_half_after():
+    block = networks.build(RESNET20).layer2[0]
+    x = torch.arange(2 * 16 * 4 * 4, dtype=torch.float32).reshape(2, 16, 4, 4)
+    y = block.downsample(x)
+    assert y.shape == (2, 32, 2, 2)
+    assert torch.equal(y[:, 8:24], x[:, :, ::2, ::2])
+    assert y[:, :8].abs().sum() == y[:, 24:].abs().sum() == 0
+
+
+def test_checksum_is_that_of_the_tensors_in_any_container():
+    state = networks.build(RESNET20, seed=0).state_dict()
+    value = networks.checksum(state)
+    assert networks.checksum({k: v.numpy() for k, v in reversed(state.items())}) == value
+    assert networks.checksum({k: v for k, v in state.items() if "num_batches" not in k}) == value
+    with tempfile.TemporaryDirectory() as folder:
+        save_file(state, Path(folder) / "x.safetensors")
+        assert networks.checksum(load_file(Path(folder) / "x.safetensors")) == value
+    for name, change in (("bn1.bias", lambda v: v + 1e-7), ("linear.weight", lambda v: v.T.contiguous())):
+        assert networks.checksum(state | {name: change(state[name])}) != value
+    renamed = {k.replace("linear", "fc"): v for k, v in state.items()}
+    assert networks.checksum(renamed) != value
+
+
+@pytest.mark.parametrize("name", ["cifar10_resnet20", "cifar100_resnet56"])
+def test_given_weights_fit_their_network_from_either_container(name, data_folder, tmp_path):
+    given = networks.GIVEN[name]
+    state = given.read(data_folder / "weights" / f"{name}.safetensors")
+    networks.build(given.specification).load_state_dict(state)
+    original = {"state_dict": {f"module.{key}": value for key, value in state.items()}, "best_prec1": 91.0}
+    torch.save(original, tmp_path / "original.th", _use_new_zipfile_serialization=False)
+    assert networks.checksum(given.read(tmp_path / "original.th")) == given.checksum
+
+
+def test_wrong_weights_are_refused(tmp_path):
+    save_file(networks.build(RESNET20, seed=0).state_dict(), tmp_path / "cifar10_resnet20.safetensors")
+    with pytest.raises(networks.WeightsDamaged, match="delete it and fetch https"):
+        networks.GIVEN["cifar10_resnet20"].read(tmp_path / "cifar10_resnet20.safetensors")

@@ -1,0 +1,52 @@
+"""Re-estimated batch-norm statistics against their closed form in float64."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from bitbook import networks
+from bitbook.training import reestimate_batch_norm, sample
+from torch import nn
+
+
+def test_statistics_are_the_weighted_average_over_batches():
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(70, 3, 4, 4, dtype=torch.float64, generator=generator) * 3 + 1
+    first, second = nn.BatchNorm2d(3, momentum=0.25).double(), nn.BatchNorm2d(3).double()
+    nn.init.uniform_(first.weight, 1, 2)
+    network = nn.Sequential(first, nn.ReLU(), nn.Dropout(0.9), second).eval()
+    reestimate_batch_norm(network, images, seed=5, augmentation="none", count=50, batch_size=20)
+
+    mean, variance = torch.zeros(2, 3, dtype=torch.float64), torch.zeros(2, 3, dtype=torch.float64)
+    for batch in sample(images, 50, policy="none", seed=5).split(20):  # 20, 20 and 10 images
+        normalised = (batch - batch.mean((0, 2, 3), keepdim=True)) / (
+            batch.var((0, 2, 3), correction=0, keepdim=True) + first.eps
+        ).sqrt()
+        hidden = (normalised * first.weight.view(1, 3, 1, 1)).relu()  # dropout does nothing in evaluation mode
+        for layer, values in enumerate((batch, hidden)):
+            mean[layer] += values.mean((0, 2, 3)) * len(batch) / 50
+            variance[layer] += values.var((0, 2, 3)) * len(batch) / 50
+    for layer, module in enumerate((first, second)):
+        torch.testing.assert_close(module.running_mean, mean[layer], rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(module.running_var, variance[layer], rtol=1e-12, atol=1e-12)
+    assert (first.momentum, second.momentum) == (0.25, 0.1)
+    assert not any(module.training for module in network.modules())
+
+
+def test_float32_networks_agree_with_float64_ones():
+    single = networks.build({"factory": "digits_cnn", "arguments": {}}, seed=0)
+    double = networks.build({"factory": "digits_cnn", "arguments": {}}, seed=0).double()
+    images = torch.randint(0, 256, (300, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    for network in (single, double):
+        reestimate_batch_norm(network, images, seed=1, augmentation="crop1", count=400, batch_size=100)
+    for name, value in double.state_dict().items():
+        assert single.state_dict()[name].numpy() == pytest.approx(value.numpy(), rel=1e-4, abs=1e-5), name
+        if name.endswith("running_var"):
+            assert (value != 1).all()
+
+
+def test_a_network_without_batch_norm_is_left_alone():
+    network = networks.build({"factory": "lenet5", "arguments": {}}, seed=0)
+    before = networks.checksum(network.state_dict())
+    reestimate_batch_norm(network, torch.zeros(1, 1, 28, 28, dtype=torch.uint8), seed=0, augmentation="none")
+    assert networks.checksum(network.state_dict()) == before

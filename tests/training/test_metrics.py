@@ -1,0 +1,39 @@
+"""Metrics against scikit-learn, divergence against SciPy's and by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from bitbook.training import kl_divergence, macro_f1, top1, top5
+from scipy.special import rel_entr, softmax
+from sklearn.metrics import accuracy_score, f1_score, top_k_accuracy_score
+
+
+@pytest.mark.parametrize("classes", [10, 100])
+def test_metrics_are_scikit_learns(classes):
+    rng = np.random.default_rng(classes)
+    labels = rng.integers(0, classes - 2, 300)  # two classes are never the right one
+    outputs = rng.normal(size=(300, classes))
+    outputs[np.arange(300), labels] += 1.5
+    outputs[:, -1] = -9  # and one of them is never predicted either
+    ours = [metric(torch.tensor(outputs), torch.tensor(labels)) for metric in (top1, top5, macro_f1)]
+    predicted = outputs.argmax(1)
+    theirs = [
+        accuracy_score(labels, predicted),
+        top_k_accuracy_score(labels, outputs, k=5, labels=np.arange(classes)),
+        f1_score(labels, predicted, average="macro"),
+    ]
+    assert ours == pytest.approx(theirs, abs=1e-12)
+
+
+def test_divergence_is_the_relative_entropy_of_the_softmax():
+    rng = np.random.default_rng(0)
+    p, q = rng.normal(size=(2, 50, 7)) * 3
+    expected = rel_entr(softmax(p, axis=1), softmax(q, axis=1)).sum(1).mean()
+    assert kl_divergence(torch.tensor(p), torch.tensor(q)) == pytest.approx(expected, rel=1e-12)
+    half = torch.tensor([[0.0, 0.0]])
+    assert kl_divergence(half, torch.tensor([[0.0, math.log(3.0)]])) == pytest.approx(0.5 * math.log(4 / 3))
+    assert kl_divergence(half, half + 5) == 0
