@@ -65,6 +65,15 @@ def data(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def publish(arguments: argparse.Namespace) -> int:
+    """Bring results into published/: this checkout's, or those of a folder after evaluating their files here."""
+    from bitbook.pipeline import publish
+
+    rows = publish.imported_rows(arguments.folder) if arguments.folder else publish.local_rows()
+    print(f"published/table.csv: {publish.publish(rows)} results inserted or updated")
+    return 0
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the command's parser: one subparser for each subcommand."""
     top = argparse.ArgumentParser(prog="bitbook", description="Compressed networks: look into them, verify them.")
@@ -83,6 +92,9 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("name", nargs="?", help="a notebook, a task, or a key of the params file")
     command.add_argument("--params", type=Path, default=Path("params.yaml"), help="the file that names nets and runs")
     command.set_defaults(run=stage)
+    command = commands.add_parser("publish", help="bring results into published/")
+    command.add_argument("folder", nargs="?", type=Path, help="results made elsewhere; default: those of this checkout")
+    command.set_defaults(run=publish)
     return top
 
 

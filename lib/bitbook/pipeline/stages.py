@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -81,14 +80,14 @@ def collect(params: Path) -> None:
 
 def report(params: Path) -> None:
     """Make the HTML pages: an index with the results, one page for each executed notebook."""
-    from bitbook.report.html import write_report
+    from bitbook.report.html import Page, write_report
 
-    results = Results.of(params)
-    entries: Mapping[str, Mapping[str, Any]] = {k: v for kind in read_params(params).values() for k, v in kind.items()}
-    pages = {key: results.executed(key) for key in entries if results.executed(key).exists()}
-    metrics = {key: json.loads(results.metrics(key).read_text()) for key in pages}
-    rows = tables.read(results.folder / "table.csv")
-    write_report(results.folder / "report", pages=pages, entries=entries, metrics=metrics, rows=rows)
+    results, pages = Results.of(params), []
+    for kinds, entries in read_params(params).items():
+        for key in (key for key in entries if results.executed(key).exists()):
+            metrics = json.loads(results.metrics(key).read_text())
+            pages.append(Page(kinds.removesuffix("s"), key, results.executed(key), entries[key], metrics))
+    write_report(results.folder / "report", pages=pages, rows=tables.read(results.folder / "table.csv"))
 
 
 def stage(kind: str, name: str | None, params: Path) -> None:

@@ -18,10 +18,10 @@ def to_json(value: Any) -> str:
 
 
 def write(path: Path, rows: Iterable[Mapping[str, Any]], columns: Iterable[str] | None = None) -> None:
-    """Write rows as CSV under the given columns, else those of the first row; None becomes an empty field."""
+    """Write rows as CSV, the given columns of them, else those of the first row; None becomes an empty field."""
     rows = list(rows)
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(columns or rows[0]), lineterminator="\n")
+    writer = csv.DictWriter(text, list(columns or rows[0]), lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
     writer.writerows(rows)
     write_atomically(path, text.getvalue())
