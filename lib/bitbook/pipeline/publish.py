@@ -32,7 +32,7 @@ def _is_of(results: Results, key: str, entry: Mapping[str, Any]) -> bool:
 
 
 def local_rows() -> list[dict[str, Any]]:
-    """Return the rows of this checkout's runs, digits and full, whose parameters are still those of the params files."""
+    """Return the rows of this checkout's runs whose parameters are still those of the params files."""
     rows = []
     for params in (root() / "params.yaml", root() / "full" / "params.yaml"):
         results, runs = Results.of(params), read_params(params)["runs"] if params.exists() else {}
@@ -70,10 +70,10 @@ def _copy(source: Path, target: Path) -> bool:
 
 
 def publish(rows: Iterable[Mapping[str, Any]]) -> int:
-    """Insert or update rows in published/table.csv, copy files, fronts and executed notebooks; return the count of rows.
+    """Insert or update rows in published/table.csv, copy files, fronts and notebooks; return the count of rows.
 
-    A row is known by task, method and variant. One over fewer seeds than the published one does not replace it. Files of
-    a megabyte and more are left out, their rows name no file.
+    A row is known by task, method and variant. One over fewer seeds than the published one does not replace it. Files
+    of a megabyte and more are left out, their rows name no file.
     """
     rows, folder = list(rows), root() / "published"
     table = {_name(row): row for row in tables.read(folder / "table.csv")}

@@ -1,0 +1,44 @@
+# `make` lists what there is. Everything runs in .venv; in another environment: make VENV=$CONDA_PREFIX ...
+VENV ?= .venv
+PYTHON ?= python3
+SHELL := /bin/bash
+INSTALLED := $(VENV)/.bitbook-installed
+export PATH := $(abspath $(VENV))/bin:$(PATH)
+
+.PHONY: help install reproduce test lint lab bench published lock
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: $(INSTALLED)  ## the pinned packages, once
+
+$(INSTALLED): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("bitbook needs Python 3.11 or newer: make PYTHON=...") if sys.version_info < (3, 11) else None'
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	python -m pip install --disable-pip-version-check --require-hashes -r requirements.lock
+	python -m pip install --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+reproduce: $(INSTALLED)  ## run what is not up to date; pages in results/report/index.html
+	dvc pull --quiet data.dvc
+	dvc repro
+
+test: $(INSTALLED)  ## all tests
+	python -m pytest
+
+lint: $(INSTALLED)  ## style and common mistakes
+	ruff check
+	ruff format --check
+
+lab: $(INSTALLED)  ## play the notebooks
+	jupyter lab notebooks
+
+bench: $(INSTALLED)  ## timings, as ratios beside the peers'
+	@for script in bench/*.py; do echo "== $$script"; python $$script || exit 1; done
+
+published: $(INSTALLED)  ## bring finished runs into published/
+	bitbook publish
+
+lock:  ## resolve requirements.lock anew from pyproject.toml
+	uv pip compile --universal --python-version 3.11 --all-extras --generate-hashes \
+	  --custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
