@@ -6,26 +6,47 @@ cores.
 
 from __future__ import annotations
 
+from bitbook.training.attack import adversarial_training, pgd
 from bitbook.training.augmentation import augment, sample
 from bitbook.training.batch_norm import reestimate_batch_norm
+from bitbook.training.distillation import distillation
 from bitbook.training.evaluation import evaluate, inputs, logits
-from bitbook.training.fit import History, cross_entropy, fit
+from bitbook.training.fit import History, Objective, cross_entropy, fit
+from bitbook.training.masks import Mask, gradual_sparsity, pruning
 from bitbook.training.metrics import kl_divergence, macro_f1, top1, top5
+from bitbook.training.parametrisation import attach, bake, original
 from bitbook.training.recipe import Recipe
+from bitbook.training.shared_values import SharedValues, lookup
+from bitbook.training.straight_through import StraightThrough, refreshing, straight_through
 
 __all__ = [
     "History",
+    "Mask",
+    "Objective",
     "Recipe",
+    "SharedValues",
+    "StraightThrough",
+    "adversarial_training",
+    "attach",
     "augment",
+    "bake",
     "cross_entropy",
+    "distillation",
     "evaluate",
     "fit",
+    "gradual_sparsity",
     "inputs",
     "kl_divergence",
     "logits",
+    "lookup",
     "macro_f1",
+    "original",
+    "pgd",
+    "pruning",
     "reestimate_batch_norm",
+    "refreshing",
     "sample",
+    "straight_through",
     "top1",
     "top5",
 ]

@@ -1,0 +1,58 @@
+"""Adversarial images by projected gradient descent, and training on them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.parallel import DistributedDataParallel
+
+from bitbook.training.evaluation import evaluating, inputs
+from bitbook.training.fit import Objective, cross_entropy
+
+
+def pgd(
+    network: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    epsilon: float,
+    step: float,
+    steps: int,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Images within `epsilon` (largest change of a pixel, on the scale 0 to 1) that raise the network's loss most.
+
+    `steps` times: go `step` along the sign of the gradient of the cross-entropy, return into the box around the image
+    and into [0, 1] (Madry et al., arXiv 1706.06083, section 2.1). With `generator` the start is random in the box, else
+    the image. images uint8 or float (N, C, H, W) on the network's device; returns floats. The network runs in
+    evaluation mode.
+    """
+    clean = inputs(network, images)
+    low, high = (clean - epsilon).clamp(min=0), (clean + epsilon).clamp(max=1)
+    adversarial = clean
+    if generator is not None:
+        noise = torch.rand(clean.shape, generator=generator, dtype=clean.dtype).to(clean.device)
+        adversarial = (clean + epsilon * (2 * noise - 1)).clamp(0, 1)
+    with evaluating(network), torch.enable_grad():
+        for _ in range(steps):
+            adversarial = adversarial.detach().requires_grad_()
+            loss = F.cross_entropy(network(adversarial), labels, reduction="sum")
+            (gradient,) = torch.autograd.grad(loss, adversarial)
+            adversarial = torch.clamp(adversarial + step * gradient.sign(), low, high)
+    return adversarial.detach()
+
+
+def adversarial_training(*, epsilon: float, step: float, steps: int) -> Objective:
+    """An objective for `fit`: the cross-entropy on images that `pgd` attacked from a random start."""
+    plain = cross_entropy()
+
+    def objective(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        start = torch.Generator().manual_seed(int(torch.randint(2**62, ())))  # from the generator that `fit` seeded
+        alone = (
+            network.module if isinstance(network, DistributedDataParallel) else network
+        )  # no gradients are exchanged
+        attacked = pgd(alone, images, labels, epsilon=epsilon, step=step, steps=steps, generator=start)
+        return plain(network, attacked, labels)
+
+    return objective

@@ -1,0 +1,73 @@
+"""Training weights that the network sees quantised: the straight-through estimator, with refreshed clusters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bitbook.clustering import Clusters
+
+
+def straight_through(weights: Tensor, quantised: Tensor) -> Tensor:
+    """The quantised weights, whose gradient passes to the weights unchanged (Bengio et al., arXiv 1308.3432)."""
+    return weights + (quantised - weights).detach()
+
+
+class StraightThrough(nn.Module):
+    """A parametrisation: each weight is replaced by the value of its cluster, and trained through that.
+
+    `cluster` finds at most `k` clusters of an array of weights, such as `lambda w: kmeans1d(w, k)`. Between calls of
+    `refresh` values and borders stay, and a weight that crosses a border changes its cluster.
+    """
+
+    def __init__(self, weights: Tensor, cluster: Callable[[np.ndarray], Clusters], k: int) -> None:
+        super().__init__()
+        self.cluster = cluster
+        self.register_buffer(
+            "values", weights.new_zeros(k)
+        )  # (k,) ascending; the last one repeated where there are fewer
+        self.register_buffer("borders", weights.new_zeros(k - 1, dtype=torch.float64))  # (k - 1,)
+        self.refresh(weights)
+
+    def refresh(self, weights: Tensor) -> None:
+        """Find the clusters of the weights as they are now."""
+        clusters = self.cluster(weights.detach().cpu().numpy())
+        missing = len(self.values) - len(clusters.values)
+        if missing < 0:
+            raise ValueError(
+                f"{len(clusters.values)} clusters were found where at most {len(self.values)} were promised"
+            )
+        values = np.pad(clusters.values, (0, missing), mode="edge")
+        self.values.copy_(torch.from_numpy(values))
+        self.borders.copy_(torch.from_numpy(np.pad(clusters.borders, (0, missing), constant_values=np.inf)))
+
+    def indices(self, weights: Tensor) -> Tensor:
+        """The cluster of each weight, int64, shape of the weights."""
+        return torch.bucketize(weights.detach().double(), self.borders, right=True)
+
+    def forward(self, weights: Tensor) -> Tensor:
+        return straight_through(weights, self.values[self.indices(weights)])
+
+
+def refreshing(network: nn.Module, *, every: int, until: float = 2 / 3) -> Callable[[int, int], None]:
+    """An `after_step` for `fit`: refresh all StraightThrough parametrisations every so many steps of the first ones.
+
+    In the last third the clusters stand still by default: a codebook that keeps moving costs accuracy at the end.
+    """
+    found = [
+        (parametrised.original, module)
+        for parametrised in network.modules()
+        if isinstance(parametrised, nn.utils.parametrize.ParametrizationList)
+        for module in parametrised
+        if isinstance(module, StraightThrough)
+    ]
+
+    def after_step(step: int, steps: int) -> None:
+        if step % every == 0 and step <= until * steps:
+            for weights, module in found:
+                module.refresh(weights)
+
+    return after_step
