@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 def test_textbook_case():
     assert (
         huffman_bits([45, 13, 12, 16, 9, 5]) == 224
-    )  # Cormen et al., Introduction to Algorithms, section on Huffman codes
+    )  # Cormen et al., Introduction to Algorithms
 
 
 def test_one_symbol_and_none():

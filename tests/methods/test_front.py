@@ -36,7 +36,7 @@ def test_bytes_at_averages_a_wiggle_instead_of_picking_its_peak():
 
 
 def _candidate(file_bytes, divergence):
-    return Candidate(None, 8, "kept", 8, 1, 1, 1, file_bytes, divergence)
+    return Candidate(None, 8, "plain", 8, 1, 1, 1, file_bytes, divergence)
 
 
 def test_pick_takes_the_least_divergence_within_the_bytes():

@@ -23,12 +23,8 @@ def network(task):
 def test_every_candidate_is_a_file_with_its_own_size(task, network, tmp_path):
     reads = dict(datasets.test_reads())
     candidates = sweep(network, task, moea_bins.shared_bins, [4, 16], folder=tmp_path, images=50)
-    assert [(c.setting, c.batch_norm) for c in candidates] == [
-        (4, "kept"),
-        (16, "kept"),
-        (4, "re-estimated"),
-        (16, "re-estimated"),
-    ]
+    treatments = ("compensated", "plain", "re-estimated")
+    assert [(c.setting, c.treatment) for c in candidates] == [(k, t) for t in treatments for k in (4, 16)]
     for c in candidates:
         assert c.file.stat().st_size == c.file_bytes == bitbook.load(c.file).ledger().total
         assert c.entropy_bytes <= c.huffman_bytes <= c.fixed_bytes
@@ -43,7 +39,7 @@ def test_a_stopped_sweep_evaluates_nothing_twice(task, network, tmp_path, monkey
     original = sweep_function.__globals__["assemble"]
     monkeypatch.setitem(sweep_function.__globals__, "assemble", lambda *a, **k: made.append(1) or original(*a, **k))
     again = sweep(network, task, moea_bins.shared_bins, [4, 5], folder=tmp_path, images=50)
-    assert len(made) == 2  # the new bin count, kept and re-estimated
+    assert len(made) == 3  # the new bin count, by each treatment
     assert [c for c in again if c.setting == 4] == first
 
 
@@ -52,9 +48,14 @@ def test_an_empty_range_is_refused(task, network, tmp_path):
         sweep(network, task, moea_bins.shared_bins, [], folder=tmp_path)
 
 
+def test_an_unknown_treatment_is_refused(task, network, tmp_path):
+    with pytest.raises(ValueError, match="treatments are"):
+        sweep(network, task, moea_bins.shared_bins, [4], folder=tmp_path, treatments=["magic"])
+
+
 def test_divergence_is_that_of_the_outputs_in_float64(task, network, tmp_path):
     (candidate,) = sweep(
-        network, task, moea_bins.shared_bins, [6], folder=tmp_path, images=64, batch_norm=["kept"], seed=3
+        network, task, moea_bins.shared_bins, [6], folder=tmp_path, images=64, treatments=["plain"], seed=3
     )
     images = task.calibration(64, seed=1_000_003)
     p = torch.log_softmax(training.logits(network, images).double(), 1)

@@ -1,6 +1,7 @@
 """Numbers in, numbers out: clusterings of weights, with NumPy and Numba alone."""
 
 from .clusters import Clusters
+from .compensated_rounding import compensated_rounding
 from .entropy_constrained import entropy_constrained
 from .kmeans1d import kmeans1d, kmeans1d_layers
 from .sorted_weights import SortedWeights, sort_weights
@@ -10,6 +11,7 @@ __all__ = [
     "Clusters",
     "SortedWeights",
     "UniformBins",
+    "compensated_rounding",
     "entropy_constrained",
     "kmeans1d",
     "kmeans1d_layers",

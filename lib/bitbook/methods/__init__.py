@@ -2,6 +2,7 @@
 
 from bitbook.methods import baseline, moea_bins
 from bitbook.methods.assemble import assemble, weight_tensors
+from bitbook.methods.compensate import compensate, input_moments
 from bitbook.methods.divergence import Divergence
 from bitbook.methods.front import beside, bytes_at, front, nondominated, pick
 from bitbook.methods.measure import measure
@@ -14,7 +15,9 @@ __all__ = [
     "baseline",
     "beside",
     "bytes_at",
+    "compensate",
     "front",
+    "input_moments",
     "measure",
     "moea_bins",
     "nondominated",

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
 from bitbook.codes import Ledger
 from bitbook.report.style import COLOURS, figure
@@ -47,8 +47,10 @@ def weight_histogram(weights: np.ndarray, values: np.ndarray, counts: np.ndarray
     left, right = figure(columns=2, width=9, height=3)
     left.hist(weights, bins=200, color=COLOURS[0], linewidth=0)
     left.set(yscale="log", xlabel="weight", ylabel="weights", title="all weights")
+    left.xaxis.set_major_locator(MaxNLocator(6))
     right.vlines(values, 0, counts / counts.sum(), color=COLOURS[1], linewidth=2)
     right.yaxis.set_major_formatter(PercentFormatter(1))
+    right.xaxis.set_major_locator(MaxNLocator(6))
     right.set(xlabel="shared value", ylabel="weights", title=f"{len(values)} shared values", xlim=left.get_xlim())
     return right
 
@@ -60,16 +62,17 @@ def fronts(
     points: Mapping[str, tuple[np.ndarray, np.ndarray]] | None = None,
     level: tuple[str, float] | None = None,
     percent: bool = True,
+    joined: bool = True,
     ylim: tuple[float | None, float | None] | None = None,
 ) -> Axes:
     """Draw quality against size: a line for each front, marks for points of others, a level for the float network.
 
     curves, points: (bytes (n,), values (n,)) by name. percent: the values are fractions of 1; otherwise the axis is
-    logarithmic.
+    logarithmic. joined: whether lines join the points of a curve.
     """
     (axis,) = figure(height=4)
     for (name, (sizes, values)), colour in zip(curves.items(), COLOURS, strict=False):
-        axis.plot(sizes, values, marker=".", color=colour, label=name)
+        axis.plot(sizes, values, linestyle="-" if joined else "", marker=".", color=colour, label=name)
     for (name, (sizes, values)), mark in zip((points or {}).items(), "DsXP", strict=False):
         axis.plot(sizes, values, mark, color="0.25", label=name, markersize=6)
     if level:

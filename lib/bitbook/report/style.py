@@ -10,7 +10,7 @@ COLOURS = sns.color_palette("colorblind")
 
 
 def figure(*, columns: int = 1, width: float = 7.2, height: float = 3.6, **options) -> list[Axes]:
-    """Return the axes of a new figure in the house style, side by side. width, height: of the whole figure, in inches."""
+    """Return the axes, side by side, of a new figure in the house style; its width and height are in inches."""
     sns.set_theme(style="whitegrid", palette=COLOURS, font_scale=0.9)
     plt.rcParams.update(
         {"figure.dpi": 110, "savefig.bbox": "tight", "axes.titlelocation": "left", "svg.hashsalt": "bitbook"}

@@ -1,0 +1,73 @@
+"""Rounding to a codebook column by column, each column making up for the errors of those before it."""
+
+from __future__ import annotations
+
+import numba as nb
+import numpy as np
+
+
+def compensated_rounding(
+    weights: np.ndarray,
+    moments: np.ndarray,
+    values: np.ndarray,
+    *,
+    code_lengths: np.ndarray | None = None,
+    price: float = 0.0,
+    damping: float = 0.01,
+) -> np.ndarray:
+    """Return indices into a codebook such that a linear layer's outputs, not its weights, come out close.
+
+    weights: (outputs, inputs). moments: (inputs, inputs), the sum of x x^T over the layer's inputs x. values: (k,)
+    ascending. Columns are rounded in falling order of their moment; what a column's rounding does to the outputs
+    is taken back, as far as the later columns can, by changing those before they are rounded in turn. code_lengths:
+    (k,) bits of each index; then `price` x bits is added to each squared error, in units of a column of average weight.
+    damping: added to the diagonal, as a share of its mean, so that inputs that hardly occur do no harm.
+    Returns (outputs, inputs) of the smallest unsigned type. Raises ValueError for shapes that do not fit, for values
+    that do not ascend, and for NaN or infinities. Source: arXiv 2210.17323 (GPTQ), equations 2 and 3 and the Cholesky
+    form of section 3.3; the price of bits is our addition.
+    """
+    weights, moments, values = (np.asarray(a, np.float64) for a in (weights, moments, values))
+    outputs, inputs = weights.shape
+    if moments.shape != (inputs, inputs):
+        raise ValueError(f"moments: shape {moments.shape}, but the weights have {inputs} inputs")
+    if values.ndim != 1 or not values.size or (np.diff(values) <= 0).any():
+        raise ValueError("values must be an ascending list without ties")
+    lengths = np.zeros(len(values)) if code_lengths is None else np.asarray(code_lengths, np.float64)
+    if lengths.shape != values.shape:
+        raise ValueError(f"code_lengths: shape {lengths.shape}, but there are {len(values)} values")
+    if not all(np.isfinite(a).all() for a in (weights, moments, values, lengths)):
+        raise ValueError("weights, moments, values and code lengths must be finite")
+    diagonal = np.diagonal(moments)
+    order = np.argsort(-diagonal, kind="stable")
+    damped = moments[np.ix_(order, order)] + np.eye(inputs) * max(damping * diagonal.mean(), np.finfo(np.float64).tiny)
+    factor = np.linalg.cholesky(np.linalg.inv(damped / damped.trace() * inputs)).T  # upper, inverse = factor.T @ factor
+    pivots = (
+        np.diagonal(factor) ** 2
+    )  # (inputs,) the error that a unit of rounding in a column leaves for good is 1 / this
+    average = np.exp(np.log(pivots).mean())
+    indices = np.empty((outputs, inputs), np.int32)
+    _round(weights[:, order].copy(), np.ascontiguousarray(factor), values, price * lengths, average / pivots, indices)
+    result = np.empty((outputs, inputs), np.min_scalar_type(len(values) - 1))
+    result[:, order] = indices
+    return result
+
+
+@nb.njit(cache=True, nogil=True)
+def _round(weights, factor, values, costs, importance, indices):
+    """Round the rows of weights in place, one after the other: rows do not touch each other."""
+    outputs, inputs = weights.shape
+    last = len(values) - 1
+    for row in range(outputs):
+        w = weights[row]
+        for j in range(inputs):
+            right = np.searchsorted(values, w[j])
+            best, best_cost = 0, np.inf
+            # With prices a value beyond the two neighbours may be cheaper: one more on either side is enough.
+            for c in range(max(right - 2, 0), min(right + 1, last) + 1):
+                cost = (w[j] - values[c]) ** 2 * importance[j] + costs[c]
+                if cost < best_cost:
+                    best, best_cost = c, cost
+            indices[row, j] = best
+            error = (w[j] - values[best]) / factor[j, j]
+            for later in range(j + 1, inputs):
+                w[later] -= error * factor[j, later]
