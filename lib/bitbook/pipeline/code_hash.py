@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -48,17 +49,18 @@ def _names(tree: ast.AST, module: str, is_package: bool) -> Iterator[str]:
             yield name
 
 
-def imported(source: str, *, module: str = "", package: Path = PACKAGE) -> set[str]:
+@cache
+def imported(source: str, *, module: str = "", package: Path = PACKAGE) -> frozenset[str]:
     """Return the modules of the package that a piece of source imports directly, function-level imports included."""
     file = module_file(module, package) if module else None
     names = _names(ast.parse(source), module, file is not None and file.name == "__init__.py")
-    return {name for name in names if module_file(name, package)}
+    return frozenset(name for name in names if module_file(name, package))
 
 
 def closure(source: str, *, without: tuple[str, ...] = (), package: Path = PACKAGE) -> set[str]:
     """Return every module of the package that code uses, directly or not, without the given ones and theirs."""
     found: set[str] = set()
-    waiting = imported(source, package=package)
+    waiting = set(imported(source, package=package))
     while waiting:
         name = waiting.pop()
         if name not in found and not any(name == w or name.startswith(f"{w}.") for w in without):
@@ -68,6 +70,7 @@ def closure(source: str, *, without: tuple[str, ...] = (), package: Path = PACKA
     return found
 
 
+@cache
 def code_hash(source: str) -> str:
     """Hash code by what it does: comments, docstrings and layout do not count."""
     tree = ast.parse(source)

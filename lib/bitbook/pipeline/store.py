@@ -71,7 +71,7 @@ class Store:
         if not path.exists():
             return 0.0
         attempt = json.loads(path.read_text())
-        last = max(file.stat().st_mtime for file in self.folder.rglob("*"))
+        last = max(file.stat().st_mtime for file in self.folder.rglob("*") if file.name != "lock")
         return attempt["before"] + max(0.0, last - attempt["started"])
 
     def release(self) -> None:

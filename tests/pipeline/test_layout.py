@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from bitbook.pipeline import root
+from bitbook.pipeline.layout import Results, write_atomically
+
+
+def test_root_is_found_from_any_folder_of_the_project(project, monkeypatch):
+    monkeypatch.chdir(project.folder / "notebooks")
+    assert root() == project.folder
+
+
+def test_elsewhere_root_is_the_checkout_that_is_installed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert root() == Path(__file__).parents[2]
+
+
+def test_each_params_file_has_results_of_its_own(project):
+    assert Results.of(Path("params.yaml")).network("a") == project.folder / "results/nets/a/network.safetensors"
+    assert Results.of(Path("full/params.yaml")).metrics("a") == project.folder / "results/full/metrics/a.json"
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "folder" / "file.txt"
+    write_atomically(path, "old")
+    monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        write_atomically(path, "new")
+    assert path.read_text() == "old"

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import json
+
+import nbformat
+import pytest
+from bitbook.pipeline import notebook
+from bitbook.pipeline.notebook import clean, modules, normalise, parameters, read, text, work_hash
+
+CELLS = [("markdown", "# Title"), ("parameters", "k: int = 2  # clusters"), ("code", "x = 1\nprint(x)")]
+
+
+def played(path):
+    """The same notebook after a play in Jupyter: outputs, counts, cell states, another id, an empty cell at the end."""
+    content = json.loads(path.read_text())
+    for count, cell in enumerate(c for c in content["cells"] if c["cell_type"] == "code"):
+        cell["execution_count"] = count + 7
+        cell["metadata"] |= {"collapsed": True, "execution": {"iopub.status.busy": "2026-01-01"}}
+        cell["outputs"] = [{"output_type": "stream", "name": "stdout", "text": ["1\n"]}]
+        cell["id"] = f"random{count}"
+        cell["source"] = cell["source"].splitlines(keepends=True)
+    empty = {"cell_type": "code", "id": "end", "metadata": {}, "source": [], "outputs": [], "execution_count": None}
+    content["cells"].append(empty)
+    content["metadata"]["language_info"] = {"name": "python", "version": "3.99"}
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_playing_leaves_no_trace_in_the_cleaned_copy(notebook_file):
+    path = notebook_file(CELLS)
+    before = text(clean(read(path)))
+    assert text(clean(read(played(path)))) == before
+    nbformat.validate(nbformat.reads(before, as_version=4))
+
+
+def test_an_edit_is_seen_in_the_cleaned_copy(notebook_file):
+    before = text(clean(read(notebook_file(CELLS))))
+    assert text(clean(read(notebook_file([*CELLS, ("code", "x = 2")])))) != before
+
+
+def test_what_is_no_notebook_is_refused_by_name(tmp_path):
+    (tmp_path / "a.ipynb").write_text("{}")
+    with pytest.raises(ValueError, match=r"a\.ipynb is not a notebook"):
+        read(tmp_path / "a.ipynb")
+
+
+def test_exactly_one_cell_declares_parameters(notebook_file):
+    assert parameters(read(notebook_file(CELLS)))["k"].default == 2
+    with pytest.raises(ValueError, match="this one has 2"):
+        parameters(read(notebook_file([*CELLS, CELLS[1]])))
+
+
+def output(kind, **content):
+    return nbformat.v4.new_output(kind, **content)
+
+
+def executed(cells, *outputs):
+    metadata = {"papermill": {"start_time": "now"}, "language_info": {"name": "python"}}
+    content = nbformat.v4.new_notebook(metadata=metadata)
+    for cell in cells:
+        content.cells.append(nbformat.v4.new_code_cell(cell, metadata={"papermill": {"duration": 1.5}, "tags": ["a"]}))
+    content.cells[-1].update(execution_count=1, outputs=list(outputs))
+    return content
+
+
+def test_two_executions_of_one_run_have_one_normal_form(tmp_path):
+    def execution(address, *pieces):
+        data = {"text/plain": f"<f at {address}>", "image/png": "iVBOR"}
+        shown = output("execute_result", data=data, execution_count=1)
+        return executed(["f"], *pieces, shown)
+
+    def out(t):
+        return output("stream", name="stdout", text=t)
+
+    err = output("stream", name="stderr", text="10%")
+    first = execution("0x7f00aa", out("a\n"), err, out("b <g at 0x1>\n"))
+    second = execution("0x55", out("a\nb <g at 0x99>\n"), err, err)
+    assert text(normalise(first)) == text(normalise(second))
+    nbformat.validate(nbformat.reads(text(normalise(first)), as_version=4))
+
+
+def test_printed_text_comes_as_one_piece_where_the_first_stood_and_figures_stay(tmp_path):
+    figure = output("display_data", data={"image/png": "iVBOR"})
+    pieces = [output("stream", name="stdout", text=t) for t in ("a", "b")]
+    (cell,) = normalise(executed(["x"], pieces[0], figure, pieces[1]))["cells"]
+    assert [o["output_type"] for o in cell["outputs"]] == ["stream", "display_data"]
+    assert cell["outputs"][0]["text"] == "ab"
+    assert cell["outputs"][1]["data"] == {"image/png": "iVBOR"}
+
+
+def test_the_place_of_the_checkout_is_not_told(project):
+    where = output("stream", name="stdout", text=f"{project.folder}/results/x")
+    (cell,) = normalise(executed(["x"], where))["cells"]
+    assert cell["outputs"][0]["text"] == "./results/x"
+
+
+def test_modules_name_what_the_cells_use_and_the_pipeline(notebook_file):
+    found = modules(read(notebook_file([*CELLS, ("code", "from bitbook.clustering import kmeans1d")])))
+    assert {"bitbook.clustering.kmeans1d", "bitbook.pipeline.notebook", "bitbook.pipeline.kernel"} <= found.keys()
+    assert not {"bitbook.pipeline.publish", "bitbook.pipeline.stages", "bitbook.cli"} & found.keys()
+
+
+def test_stored_work_hangs_on_the_code_that_makes_it_not_on_figures_or_pipeline(notebook_file, monkeypatch):
+    def hash_of(work, figure):
+        start = "from bitbook import pipeline, clustering\nfrom bitbook.report import figures\nrun = pipeline.start()"
+        return work_hash(read(notebook_file([("code", start), ("code", work), ("code", figure)])))
+
+    work = "x = clustering.kmeans1d(run.work)"
+    before = hash_of(work, "figures.draw(x)")
+    assert hash_of(work, "figures.draw(x, 2)") == before
+    assert hash_of("x = clustering.kmeans1d(run.work, 2)", "figures.draw(x)") != before
+
+    real = notebook.code_hash.module_hashes
+
+    def edited(names, module):
+        return real(names) | ({module: "another"} if module in names else {})
+
+    for module, counts in (("clustering.kmeans1d", True), ("report.figures", False), ("cli", False)):
+        monkeypatch.setattr(notebook.code_hash, "module_hashes", lambda names, m=f"bitbook.{module}": edited(names, m))
+        assert (hash_of(work, "figures.draw(x)") != before) == counts, module
