@@ -47,11 +47,11 @@ def test_a_random_start_lies_in_the_box_and_ends_in_the_same_corner():
 
 def test_adversarial_training_makes_a_network_robust():
     train, test = (datasets.load("digits", split=split) for split in ("train", "test"))
-    attack = {"epsilon": 0.15, "step": 0.05, "steps": 5}
+    attack = {"epsilon": 0.15, "step": 0.075, "steps": 3}
     robust = {}
     for name, objective in (("plain", None), ("adversarial", adversarial_training(**attack))):
         network = networks.build({"factory": "digits_cnn", "arguments": {}}, seed=0)
-        recipe = Recipe(epochs=4, batch_size=64, warmup=0.2)
+        recipe = Recipe(epochs=3, batch_size=64, warmup=0.2)
         fit(network, train.images, train.labels, recipe, seed=0, objective=objective, progress=False)
         attacked = pgd(network, test.images, test.labels, **attack)
         robust[name] = evaluate(network, attacked, test.labels, {"top1": top1})["top1"]

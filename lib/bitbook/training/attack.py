@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.parallel import DistributedDataParallel
 
+from bitbook.training.distributed import unwrapped
 from bitbook.training.evaluation import evaluating, inputs
 from bitbook.training.fit import Objective, cross_entropy
 
@@ -49,10 +49,7 @@ def adversarial_training(*, epsilon: float, step: float, steps: int) -> Objectiv
 
     def objective(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         start = torch.Generator().manual_seed(int(torch.randint(2**62, ())))  # from the generator that `fit` seeded
-        alone = (
-            network.module if isinstance(network, DistributedDataParallel) else network
-        )  # no gradients are exchanged
-        attacked = pgd(alone, images, labels, epsilon=epsilon, step=step, steps=steps, generator=start)
+        attacked = pgd(unwrapped(network), images, labels, epsilon=epsilon, step=step, steps=steps, generator=start)
         return plain(network, attacked, labels)
 
     return objective

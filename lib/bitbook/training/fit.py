@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from bitbook.networks import checksum
-from bitbook.training import checkpoint
+from bitbook.training import checkpoint, distributed
 from bitbook.training.augmentation import augment
 from bitbook.training.evaluation import inputs
 from bitbook.training.recipe import Recipe
@@ -56,69 +56,100 @@ def fit(
     every optimiser step, steps counted from 1 (what it keeps must be in the network's buffers, or follow from the
     step). The last images of an epoch that fill no batch are left out.
 
-    Raises ValueError where the folder holds the checkpoint of another training.
+    Inside `distributed.processes` every process trains on an equal share of each batch, with batch-norm statistics of
+    its own, of which the first process's are kept.
+
+    Raises ValueError where the folder holds the checkpoint of another training, and for a batch that cannot be shared.
     """
-    device = next(network.parameters()).device
-    objective = objective or cross_entropy(recipe.label_smoothing)
-    optimiser = _optimiser(network, recipe, parameters)
+    rank, processes = distributed.place()
     batch_size = min(recipe.batch_size, len(images))
+    if batch_size % processes:
+        raise ValueError(f"recipe: a batch of {batch_size} cannot be shared equally by {processes} processes")
     epoch_steps = len(images) // batch_size
     steps = recipe.epochs * epoch_steps
-    state_path = folder / "checkpoint.pt" if folder else None
-    identity = _identity(network, images, labels, recipe, seed) if folder else None
+    device = next(network.parameters()).device
+    objective = objective or cross_entropy(recipe.label_smoothing)
+    identity = _identity(network, images, labels, recipe, seed) if folder else ""
     images, labels = images.to(device), labels.to(device)
 
-    with torch.random.fork_rng(), tqdm(total=steps, unit="step", disable=not progress, mininterval=1) as bar:
+    quiet = rank > 0 or not progress
+    with torch.random.fork_rng(), tqdm(total=steps, unit="step", disable=quiet, mininterval=1) as bar:
         torch.manual_seed(seed)
-        generator = torch.Generator().manual_seed(seed)
-        average = [value.detach().clone() for value in _floats(network)] if recipe.averaging else []
-        losses: list[float] = []
-        if state_path and (state := checkpoint.load(state_path)):
-            if state["identity"] != identity:
-                raise ValueError(f"{state_path} belongs to another training: give an empty folder, or delete it")
-            network.load_state_dict(state["network"])
-            optimiser.load_state_dict(state["optimiser"])
-            average = [value.to(device) for value in state["average"]]
-            losses = state["losses"]
-            generator.set_state(state["generator"])
-            checkpoint.restore_generators(state["generators"])
-            bar.update(len(losses) * epoch_steps)
+        state = _State(network, _optimiser(network, recipe, parameters), seed, averaging=recipe.averaging > 0)
+        if folder and state.resume(folder, identity):
+            bar.update(len(state.losses) * epoch_steps)
         network.train()
-        for epoch in range(len(losses), recipe.epochs):
+        model = distributed.wrapped(network)
+        for epoch in range(len(state.losses), recipe.epochs):
             total = torch.zeros((), device=device)
-            order = torch.randperm(len(images), generator=generator)  # (N,)
+            order = torch.randperm(len(images), generator=state.generator)  # (N,)
             for step, index in enumerate(order[: epoch_steps * batch_size].split(batch_size), epoch * epoch_steps):
-                batch = inputs(network, augment(images[index], policy=recipe.augmentation, generator=generator))
-                for group in optimiser.param_groups:
+                # Every process draws for the whole batch, so that what is drawn does not depend on their number.
+                batch = augment(images[index], policy=recipe.augmentation, generator=state.generator)[rank::processes]
+                for group in state.optimiser.param_groups:
                     group["lr"] = group["peak"] * recipe.rate((step + 0.5) / steps)
-                optimiser.zero_grad()
+                state.optimiser.zero_grad()
                 with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
-                    loss = objective(network, batch, labels[index])
+                    loss = objective(model, inputs(network, batch), labels[index[rank::processes]])
                 loss.backward()
-                optimiser.step()
+                state.optimiser.step()
                 if after_step:
                     after_step(step + 1, steps)
-                if average:
-                    torch._foreach_lerp_(average, _floats(network), 1 - min(recipe.averaging, (1 + step) / (10 + step)))
+                if recipe.averaging:
+                    state.update_average(min(recipe.averaging, (1 + step) / (10 + step)))
                 total += loss.detach()
                 bar.update()
-            losses.append(total.item() / epoch_steps)
-            bar.set_postfix(loss=f"{losses[-1]:.4f}")
-            if state_path:
-                state = {
-                    "identity": identity,
-                    "network": network.state_dict(),
-                    "optimiser": optimiser.state_dict(),
-                    "average": average,
-                    "losses": losses,
-                    "generator": generator.get_state(),
-                    "generators": checkpoint.generator_states(),
-                }
-                checkpoint.save(state_path, state)
-    if average:
-        with torch.no_grad():
-            torch._foreach_copy_(_floats(network), average)
-    return History(loss=tuple(losses))
+            state.losses.append(distributed.mean(total).item() / epoch_steps)
+            bar.set_postfix(loss=f"{state.losses[-1]:.4f}")
+            if folder and rank == 0:
+                state.save(folder, identity)
+    if recipe.averaging:
+        for value, mean in zip(_floats(network), state.average, strict=True):
+            value.copy_(mean)
+    return History(loss=tuple(state.losses))
+
+
+class _State:
+    """All that changes while a network trains."""
+
+    def __init__(self, network: nn.Module, optimiser: torch.optim.Optimizer, seed: int, *, averaging: bool) -> None:
+        self.network = network
+        self.optimiser = optimiser
+        self.generator = torch.Generator().manual_seed(seed)  # of order and augmentation
+        self.average = [value.clone() for value in _floats(network)] if averaging else []
+        self.losses: list[float] = []
+
+    def update_average(self, decay: float) -> None:
+        for mean, value in zip(self.average, _floats(self.network), strict=True):
+            mean.lerp_(value, 1 - decay)
+
+    def save(self, folder: Path, identity: str) -> None:
+        state = {
+            "identity": identity,
+            "network": self.network.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "generator": self.generator.get_state(),
+            "average": self.average,
+            "losses": self.losses,
+            "generators": checkpoint.generator_states(),
+        }
+        checkpoint.save(folder / "checkpoint.pt", state)
+
+    def resume(self, folder: Path, identity: str) -> bool:
+        """Take up the checkpoint of a folder, if there is one."""
+        state = checkpoint.load(folder / "checkpoint.pt")
+        if state is None:
+            return False
+        if state["identity"] != identity:
+            raise ValueError(f"{folder} holds the checkpoint of another training: give an empty folder, or delete it")
+        self.network.load_state_dict(state["network"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.generator.set_state(state["generator"])
+        for mean, value in zip(self.average, state["average"], strict=True):
+            mean.copy_(value)
+        self.losses = state["losses"]
+        checkpoint.restore_generators(state["generators"])
+        return True
 
 
 def _optimiser(network: nn.Module, recipe: Recipe, groups: Iterable[dict[str, Any]] | None) -> torch.optim.Optimizer:

@@ -18,7 +18,7 @@ class Mask(nn.Module):
         self.register_buffer("kept", torch.ones_like(weights, dtype=torch.bool))
 
     def prune(self, weights: Tensor, sparsity: float) -> None:
-        """Prune a share `sparsity` of all weights: first what is pruned already, then the smallest, of equals the last."""
+        """Prune a share `sparsity` of all weights: those already pruned, then the smallest (of equals the last)."""
         magnitudes = weights.detach().abs().masked_fill(~self.kept, -1).flatten()
         count = round((1 - sparsity) * len(magnitudes))
         order = magnitudes.sort(descending=True, stable=True).indices[:count]
