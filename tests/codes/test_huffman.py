@@ -9,9 +9,7 @@ from hypothesis import strategies as st
 
 
 def test_textbook_case():
-    assert (
-        huffman_bits([45, 13, 12, 16, 9, 5]) == 224
-    )  # Cormen et al., Introduction to Algorithms
+    assert huffman_bits([45, 13, 12, 16, 9, 5]) == 224  # Cormen et al., Introduction to Algorithms
 
 
 def test_one_symbol_and_none():

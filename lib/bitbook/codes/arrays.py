@@ -39,6 +39,14 @@ def smallest_unsigned(count: int) -> np.dtype:
     return np.dtype(np.uint8 if count <= 2**8 else np.uint16 if count <= 2**16 else np.uint32)
 
 
-def float_name(dtype: np.dtype) -> str:
-    """Return the short name ("f2", "f4") of a stored type."""
-    return f"f{dtype.itemsize}"
+def spell_shape(shape: tuple[int, ...]) -> str:
+    """Return a shape as 16x3x3x3, the empty one as ()."""
+    return "x".join(map(str, shape)) or "()"
+
+
+def read_shape(text: str) -> tuple[int, ...]:
+    """Return the shape that `spell_shape` spelt; ValueError for any other text."""
+    shape = () if text == "()" else tuple(map(int, text.split("x")))
+    if spell_shape(shape) != text or min(shape, default=0) < 0:
+        raise ValueError(f"{text!r} is no shape")
+    return shape

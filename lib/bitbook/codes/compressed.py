@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .arrays import frozen_floats
+from .code import Code
 from .ledger import Ledger
-from .scalar import ScalarCode
+from .names import check_name
 
 if TYPE_CHECKING:
     from torch import nn
 
-Code = ScalarCode
 BATCH_NORM = ("weight", "bias", "running_mean", "running_var")
 
 
@@ -62,12 +62,18 @@ class Compressed:
         for name, rows in norms.items():
             if rows.ndim != 2 or len(rows) not in (2, 4):
                 raise ValueError(f"{name}: a batch norm has shape (2, C) or (4, C), not {rows.shape}")
+        for name in (*codebooks, *self.codes, *dense, *norms):
+            check_name(name)
         twice = [name for name in self.codes if name in dense]
         twice += [f"{m}.{e}" for m in norms for e in BATCH_NORM if f"{m}.{e}" in {**dense, **self.codes}]
         if twice:
             raise ValueError(f"given twice: {', '.join(twice)}")
-        if self.original_parameters < 0 or not 0 < self.epsilon < 1:
-            raise ValueError("original_parameters must be >= 0 and epsilon between 0 and 1")
+        if type(self.original_parameters) is not int or self.original_parameters < 0:
+            raise ValueError(f"original_parameters must be a whole number >= 0, not {self.original_parameters!r}")
+        if type(self.half_source) is not bool or type(self.epsilon) is not float or not 0 < self.epsilon < 1:
+            raise ValueError("half_source must be a bool, epsilon a float between 0 and 1")
+        if not isinstance(self.specification, Mapping):
+            raise ValueError("specification must be a dict that JSON can hold")
         specification = json.loads(json.dumps(self.specification, allow_nan=False))
         for name, value in (("codes", self.codes), ("codebooks", codebooks), ("dense", dense), ("batch_norm", norms)):
             object.__setattr__(self, name, MappingProxyType(dict(sorted(value.items()))))

@@ -5,23 +5,25 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-import tempfile
-from collections.abc import Iterable, Iterator
+import secrets
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .arrays import FLOATS, float_name
-from .compressed import Code, Compressed
-from .errors import BitbookFormatError
-from .header import read_header, write_header
-from .ledger import Ledger, Row
-from .names import check_name, lengthen, shorten
-from .scalar import ScalarCode
-from .sections import Reader, Writer
+import numpy as np
 
-KINDS: dict[str, type[Code]] = {"scalar": ScalarCode}
+from .arrays import FLOATS, read_shape, spell_shape
+from .code import Code
+from .compressed import Compressed
+from .errors import BitbookFormatError
+from .header import group, read_header, ungroup, write_header
+from .ledger import Ledger, Row
+from .sections import Reader, Writer
+from .sparse import INNER, SparseCode
+
+KINDS: dict[str, type[Code]] = {**INNER, SparseCode.kind: SparseCode}
 CHECKSUM_BYTES = 8
-MAX_NAMES = 2**16
+OPTIONAL = ("epsilon", "half_source")  # fields that the header has only where they differ from their default
 
 
 def checksum(data: bytes) -> bytes:
@@ -32,139 +34,112 @@ def checksum(data: bytes) -> bytes:
 def encode(compressed: Compressed) -> tuple[bytes, Ledger]:
     """Return the bytes of the file and its ledger."""
     writer = Writer()
-    for name, book in compressed.codebooks.items():
-        writer.section = name
-        writer.floats("codebooks", book, tensor="codebooks")
-    kinds = {kind: word for word, kind in KINDS.items()}
-    codes = {}
-    for name, code in compressed.codes.items():
-        writer.section = name
-        code.write(writer, compressed.codebooks)
-        codes[name] = f"{kinds[type(code)]} {spell(code.shape)} {code.describe()}"
-    for part in ("dense", "batch_norm"):
-        for name, values in getattr(compressed, part).items():
-            writer.section = name
-            writer.floats(part.replace("_", " "), values)
-    arrays = {
-        part: group((name, f"{float_name(v.dtype)} {spell(v.shape)}") for name, v in getattr(compressed, part).items())
-        for part in ("codebooks", "dense", "batch_norm")
-    }
-    table = {
-        "codes": group(codes.items()),
-        **arrays,
+    table: dict[str, Any] = {
+        "codebooks": _write_floats("codebooks", compressed.codebooks, writer),
+        "codes": _write_codes(compressed, writer),
+        "batch_norm": _write_floats("batch norm", compressed.batch_norm, writer),
+        "dense": _write_floats("dense", compressed.dense, writer),
         "parameters": compressed.original_parameters,
         "specification": compressed.specification,
-        "half_source": compressed.half_source or [],
-        "epsilon": compressed.epsilon if compressed.epsilon != Compressed.epsilon else [],
     }
-    tensors, rows = writer.finish()
-    header = write_header(
-        {key: value for key, value in table.items() if value != []},
-        {**{name: len(data) for name, data in tensors.items()}, "rest": len(tensors["rest"]) + CHECKSUM_BYTES},
-    )
-    data = header + tensors["codebooks"] + tensors["codes"] + tensors["rest"]
+    values = {field: getattr(compressed, field) for field in OPTIONAL}
+    table |= {field: value for field, value in values.items() if value != getattr(Compressed, field)}
+    payload, rows = writer.finish()
+    header = write_header(table, len(payload) + CHECKSUM_BYTES)
     own = (Row("file", "header", len(header), len(header)), Row("file", "checksum", CHECKSUM_BYTES, CHECKSUM_BYTES))
-    return data + checksum(data), Ledger((*own, *rows))
+    return header + payload + checksum(header + payload), Ledger((*own, *rows))
 
 
 def decode(data: bytes, *, max_weights: int = 2**31) -> Compressed:
-    """Return what `encode` was given; raises BitbookFormatError, naming section and fault, for any other bytes."""
-    if len(data) < CHECKSUM_BYTES or checksum(data[:-CHECKSUM_BYTES]) != data[-CHECKSUM_BYTES:]:
-        raise BitbookFormatError("checksum", "does not match: the file is damaged, cut off or no bitbook file")
-    table, tensors = read_header(data)
-    tensors["rest"] = tensors.get("rest", b"")[:-CHECKSUM_BYTES]
-    reader = Reader(tensors)
+    """Return what `encode` was given; BitbookFormatError, naming section and fault, for any other bytes."""
+    if checksum(data[:-CHECKSUM_BYTES]) != data[-CHECKSUM_BYTES:]:
+        raise BitbookFormatError("checksum", "does not match: the file is damaged, cut off, or no bitbook file")
+    table, start = read_header(data)
+    reader = Reader(data[start:-CHECKSUM_BYTES], max_weights)
     try:
-        compressed = _decode(table, reader, max_weights)
+        codebooks = _read_floats("codebooks", table, reader)
+        codes = _read_codes(table, reader, codebooks)
+        norms, dense = _read_floats("batch norm", table, reader), _read_floats("dense", table, reader)
+        reader.finish()
+        reader.section = "header"
+        fields = {field: table.pop(field) for field in OPTIONAL if field in table}
+        parameters, specification = table.pop("parameters"), table.pop("specification")
+        reader.require(not table, f"holds what it should not: {', '.join(table)}")
+        return Compressed(
+            codes=codes,
+            codebooks=codebooks,
+            dense=dense,
+            batch_norm=norms,
+            specification=specification,
+            original_parameters=parameters,
+            **fields,
+        )
     except BitbookFormatError:
         raise
-    except (ValueError, KeyError, TypeError, IndexError) as error:
-        raise BitbookFormatError(reader.section or "header", f"does not fit together ({error})") from None
-    return compressed
+    except (ValueError, LookupError, TypeError, ArithmeticError, AttributeError, RecursionError) as error:
+        raise BitbookFormatError(reader.section, f"does not fit together ({error})") from None
 
 
-def _decode(table: dict[str, Any], reader: Reader, max_weights: int) -> Compressed:
-    left = max_weights
+def _write_codes(compressed: Compressed, writer: Writer) -> list[str]:
+    for name, code in compressed.codes.items():
+        writer.section = name
+        code.write(writer, compressed.codebooks)
+    return group({name: _describe(code) for name, code in compressed.codes.items()})
 
-    def listed(part: str) -> Iterator[tuple[str, list[str], tuple[int, ...]]]:
-        nonlocal left
-        for name, head in ungroup(table.pop(part, [])).items():
-            reader.section = name
-            words = head.split(" ")
-            shape = read_shape(words[1])
-            left -= math.prod(shape)
-            if left < 0:
-                raise BitbookFormatError(
-                    name, f"with it the file claims more than max_weights = {max_weights:,} numbers"
-                )
-            yield name, [words[0], *words[2:]], shape
 
-    def arrays(part: str, tensor: str) -> dict:
-        return {name: reader.floats(FLOATS[words[0]], shape, tensor=tensor) for name, words, shape in listed(part)}
-
-    codebooks = arrays("codebooks", "codebooks")
-    codes = {name: KINDS[words[0]].read(words[1:], shape, reader, codebooks) for name, words, shape in listed("codes")}
-    dense, norms = arrays("dense", "rest"), arrays("batch_norm", "rest")
-    reader.finish()
+def _read_codes(table: dict[str, Any], reader: Reader, codebooks: Mapping[str, np.ndarray]) -> dict[str, Code]:
+    codes: dict[str, Code] = {}
     reader.section = "header"
-    return Compressed(
-        codes=codes,
-        codebooks=codebooks,
-        dense=dense,
-        batch_norm=norms,
-        original_parameters=table.pop("parameters"),
-        **table,
-    )
+    for name, (kind, shape, *words) in ungroup(table.pop("codes")).items():
+        reader.section = name
+        codes[name] = KINDS[kind].read(words, reader.claim(read_shape(shape)), reader, codebooks)
+        reader.require(_describe(codes[name]) == " ".join([kind, shape, *words]), "is not described canonically")
+    return codes
 
 
-def spell(shape: tuple[int, ...]) -> str:
-    """Return a shape as 16x3x3x3; the empty shape as ()."""
-    return "x".join(map(str, shape)) or "()"
+def _describe(code: Code) -> str:
+    return f"{code.kind} {spell_shape(code.shape)} {code.describe()}".rstrip()
 
 
-def read_shape(text: str) -> tuple[int, ...]:
-    """Return the shape that `spell` wrote."""
-    return () if text == "()" else tuple(map(int, text.split("x")))
+def _write_floats(part: str, arrays: Mapping[str, np.ndarray], writer: Writer) -> list[str]:
+    writer.section = part
+    for dtype in FLOATS.values():
+        chosen = [array.ravel() for array in arrays.values() if array.dtype == dtype]
+        if chosen:
+            writer.floats(part, np.concatenate(chosen))
+    return group({name: f"f{array.itemsize} {spell_shape(array.shape)}" for name, array in arrays.items()})
 
 
-def group(described: Iterable[tuple[str, str]]) -> list[str]:
-    """Return one line per description, "DESCRIPTION: NAMES", in the order of first use."""
-    lines: dict[str, list[str]] = {}
-    for name, description in described:
-        check_name(name)
-        lines.setdefault(description, []).append(name)
-    return [f"{description}: {shorten(names)}" for description, names in lines.items()]
-
-
-def ungroup(lines: list[str]) -> dict[str, str]:
-    """Return the description of each name, sorted by name."""
-    described: dict[str, str] = {}
-    for line in lines:
-        description, patterns = line.split(": ")
-        names = lengthen(patterns, MAX_NAMES - len(described))
-        described |= dict.fromkeys(names, description)
-    if lines != group(sorted(described.items())):
-        raise BitbookFormatError("header", "its table of sections is not spelt canonically")
-    return dict(sorted(described.items()))
+def _read_floats(part: str, table: dict[str, Any], reader: Reader) -> dict[str, np.ndarray]:
+    reader.section = part
+    described = ungroup(table.pop(part.replace(" ", "_")))
+    shapes = {name: (dtype, reader.claim(read_shape(shape))) for name, (dtype, shape) in described.items()}
+    arrays: dict[str, np.ndarray] = {}
+    for kind, dtype in FLOATS.items():
+        chosen = {name: shape for name, (other, shape) in shapes.items() if other == kind}
+        if chosen:
+            sizes = [math.prod(shape) for shape in chosen.values()]
+            parts = np.split(reader.floats(part, dtype, (sum(sizes),)), np.cumsum(sizes)[:-1])
+            arrays |= {name: values.reshape(chosen[name]) for name, values in zip(chosen, parts, strict=True)}
+    return {name: arrays[name] for name in described}
 
 
 def save(compressed: Compressed, path: str | os.PathLike[str]) -> None:
     """Write the file atomically: whatever happens, `path` holds the old file or the whole new one."""
     path = Path(path)
     data = compressed.to_bytes()
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:
-        os.unlink(temporary)
+        temporary.unlink(missing_ok=True)
         raise
 
 
 def load(path: str | os.PathLike[str], *, max_weights: int = 2**31) -> Compressed:
-    """Read a file; BitbookFormatError where it is not whole and true or claims more than max_weights numbers."""
+    """Read a file; BitbookFormatError where it is not whole and true, or claims more than max_weights numbers."""
     return decode(Path(path).read_bytes(), max_weights=max_weights)

@@ -1,19 +1,37 @@
-"""Entropy coding of index sections with integer-frequency models; all coded sections share one ANS stream."""
+"""Entropy coding of indices: symbols go through learning models into one ANS stream of constriction's.
+
+A model's frequencies are whole numbers that sum to 2**24 - k for k symbols; constriction adds one to each, so that it
+scales by exactly 1 and no rounding of floats takes part.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Hashable
+from dataclasses import dataclass
 
 import constriction
 import numpy as np
 
 from .arrays import smallest_unsigned
-from .errors import BitbookFormatError
-from .ledger import Row
-from .packing import fixed_bits, pack, unpack
+from .context import Field, flat_blocks
+from .model import CONTEXTS, PRECISION, Model, whole_values
 
-TOTAL = 1 << 15
+
+@dataclass(frozen=True)
+class Alphabet:
+    """What symbols below `size` mean.
+
+    model: sections that name the same model learn from each other. values: (size,) floats that the symbols stand for;
+    None where they have no order, so that neighbours say nothing.
+    """
+
+    size: int
+    model: Hashable
+    values: np.ndarray | None = None
+
+    def fresh_model(self) -> Model:
+        """Return a model that has seen nothing."""
+        return Model(self.size, None if self.values is None else whole_values(self.values))
 
 
 def entropy_bits(counts: np.ndarray) -> float:
@@ -23,97 +41,87 @@ def entropy_bits(counts: np.ndarray) -> float:
     return float((used * (np.log2(used.sum()) - np.log2(used))).sum())
 
 
-def varint(number: int) -> bytes:
-    """Return a whole number >= 0 in groups of seven bits, lowest first."""
-    groups = bytearray()
-    while number > 127:
-        groups.append(number & 127 | 128)
-        number >>= 7
-    return bytes([*groups, number])
+class Coder:
+    """Moves symbols through a model; `transfer` of the subclasses takes them to or from the stream."""
+
+    model: Model
+
+    def transfer(self, frequencies: np.ndarray, sizes: np.ndarray, known: np.ndarray | None) -> np.ndarray:
+        """Code sizes[i] symbols with frequencies[i], for each i in turn; return them all."""
+        raise NotImplementedError
+
+    def flat(self, count: int, known: np.ndarray | None = None) -> np.ndarray:
+        """Code `count` symbols without contexts, `known` when encoding; return them."""
+        symbols = np.empty(count, smallest_unsigned(self.model.alphabet))
+        for part in flat_blocks(count):
+            contexts = np.zeros(part.stop - part.start, np.int16)
+            symbols[part] = self._exchange(contexts, None if known is None else known[part])
+        return symbols
+
+    def spatial(self, field: Field, known: np.ndarray | None = None) -> np.ndarray:
+        """Code the symbols of a tensor in their contexts; they are planes (kh * kw, out, in), `known` when encoding."""
+        symbols = np.zeros((field.places, field.out, field.inputs), smallest_unsigned(self.model.alphabet))
+        for block in field.blocks():
+            contexts = field.contexts(block)
+            if not len(contexts):
+                continue  # all of the block is outside the mask
+            here = ... if field.mask is None else field.mask[block]
+            found = self._exchange(contexts, None if known is None else known[block][here].ravel())
+            plane = symbols[block]
+            plane[here] = found if here is not ... else found.reshape(plane.shape)
+            field.learn(block, self.model.values[found])
+        return symbols
+
+    def _exchange(self, contexts: np.ndarray, known: np.ndarray | None) -> np.ndarray:
+        sizes = np.bincount(contexts, minlength=CONTEXTS)
+        used = np.flatnonzero(sizes)
+        sizes = sizes[used]
+        order = np.argsort(contexts, kind="stable") if len(used) > 1 else slice(None)
+        rows = self.model.rows(used)
+        ordered = self.transfer(self.model.frequencies(rows), sizes, None if known is None else known[order])
+        cells = np.repeat(np.arange(len(used)) * self.model.alphabet, sizes) + ordered
+        counts = np.bincount(cells, minlength=len(used) * self.model.alphabet)
+        self.model.learn(rows, counts.reshape(len(used), -1))
+        symbols = np.empty_like(ordered)
+        symbols[order] = ordered
+        return symbols
 
 
-def frequencies(counts: np.ndarray) -> np.ndarray:
-    """Return whole frequencies near counts * TOTAL / sum, at least 1 where the count is."""
-    return np.maximum(counts * TOTAL // max(int(counts.sum()), 1), (counts > 0).astype(np.int64))
+class Trial(Coder):
+    """Keeps what would go into the stream, and what it costs in bits."""
+
+    def __init__(self, model: Model, head: bytes) -> None:
+        self.model, self.head, self.bits = model.copy(), head, 8.0 * len(head)
+        self._jobs: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+
+    def transfer(self, frequencies: np.ndarray, sizes: np.ndarray, known: np.ndarray | None) -> np.ndarray:
+        rows = np.repeat(np.arange(len(sizes)), sizes)
+        self.bits += float((PRECISION - np.log2(frequencies[rows, known] + 1)).sum())
+        self._jobs.append((frequencies, sizes, known))
+        return known
+
+    def emit(self, stream: constriction.stream.stack.AnsCoder) -> None:
+        """Write everything; the stream is a stack, so the last symbols go first."""
+        for frequencies, sizes, symbols in reversed(self._jobs):
+            ends, symbols = np.cumsum(sizes), symbols.astype(np.int32)
+            for row, size, end in zip(frequencies[::-1], sizes[::-1], ends[::-1], strict=True):
+                stream.encode_reverse(symbols[end - size : end], _categorical(row))
 
 
-def model(freq: np.ndarray) -> constriction.stream.model.Categorical:
-    return constriction.stream.model.Categorical(freq.astype(np.float64), perfect=False)
+class Source(Coder):
+    """Takes symbols from a stream."""
+
+    def __init__(self, words: np.ndarray) -> None:
+        self._stream = constriction.stream.stack.AnsCoder(words)
+
+    def transfer(self, frequencies: np.ndarray, sizes: np.ndarray, known: None) -> np.ndarray:
+        parts = zip(frequencies, sizes.tolist(), strict=True)
+        return np.concatenate([self._stream.decode(_categorical(row), size) for row, size in parts])
+
+    def is_empty(self) -> bool:
+        """Tell whether every bit of the stream has been used."""
+        return self._stream.is_empty()
 
 
-def encode(sections: Sequence[tuple[str, str, np.ndarray, int]]) -> tuple[bytes, list[Row]]:
-    """Return the bytes of all sections (name, part, flat symbols, alphabet) and their ledger rows."""
-    tables, packed, coded, rows = bytearray(), bytearray(), [], []
-    for name, part, symbols, alphabet in sections:
-        counts = np.bincount(symbols, minlength=alphabet)
-        bound = entropy_bits(counts) / 8
-        fixed = pack(symbols, fixed_bits(alphabet))
-        freq = frequencies(counts)
-        table = b"".join(map(varint, freq.tolist()))
-        if bound + len(table) + 1 < len(fixed):
-            tables += b"\1" + table
-            coded.append((name, part, symbols, freq, bound))
-            rows.append(Row(name, "coder tables", 1 + len(table), 0.0))
-        else:
-            tables += b"\0"
-            packed += fixed
-            rows += [Row(name, "coder tables", 1, 0.0), Row(name, part, len(fixed), bound)]
-    coder = constriction.stream.stack.AnsCoder()
-    for name, part, symbols, freq, bound in reversed(coded):
-        before = coder.num_words()
-        coder.encode_reverse(symbols.astype(np.int32), model(freq))
-        rows.append(Row(name, part, 4 * (coder.num_words() - before), bound))
-    head = varint(len(tables)) + varint(len(packed))
-    rows.append(Row("file", "coder tables", len(head), 0.0))
-    return head + bytes(tables) + bytes(packed) + coder.get_compressed().astype("<u4").tobytes(), rows
-
-
-class Decoder:
-    """Gives back the sections of `encode` one after another."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data, self._table = data, 0
-        tables, packed = self._varint("codes"), self._varint("codes")
-        self._packed, self._stream = self._table + tables, self._table + tables + packed
-        if self._stream > len(data) or (len(data) - self._stream) % 4:
-            raise BitbookFormatError("codes", "the lengths of its parts do not add up")
-        self._ends = (self._packed, self._stream)
-        words = np.frombuffer(data, "<u4", offset=self._stream).astype(np.uint32)
-        if len(words) and words[-1] == 0:
-            raise BitbookFormatError("codes", "the stream ends in a zero word")
-        self._coder = constriction.stream.stack.AnsCoder(words)
-
-    def _varint(self, section: str) -> int:
-        number = 0
-        for shift in range(0, 63, 7):
-            if self._table >= len(self._data):
-                raise BitbookFormatError(section, "a number is cut off")
-            byte = self._data[self._table]
-            self._table += 1
-            number |= (byte & 127) << shift
-            if byte < 128:
-                return number
-        raise BitbookFormatError(section, "a number is too long")
-
-    def next(self, section: str, count: int, alphabet: int) -> np.ndarray:
-        """Return the next section's flat symbols in the smallest unsigned type."""
-        method = self._varint(section)
-        if method == 0:
-            bits = fixed_bits(alphabet)
-            start, self._packed = self._packed, self._packed + math.ceil(count * bits / 8)
-            if self._packed > self._ends[1]:
-                raise BitbookFormatError(section, "its packed indices are cut off")
-            symbols = unpack(self._data[start : self._packed], count, bits)
-        else:
-            freq = np.array([self._varint(section) for _ in range(alphabet)])
-            if method != 1 or not 0 < freq.sum() < 1 << 24:
-                raise BitbookFormatError(section, "its frequencies are no model")
-            symbols = self._coder.decode(model(freq), count) if count else np.zeros(0, np.int32)
-        if count and int(symbols.max()) >= alphabet:
-            raise BitbookFormatError(section, f"index {symbols.max()} is outside its codebook of {alphabet}")
-        return symbols.astype(smallest_unsigned(alphabet))
-
-    def finish(self) -> None:
-        """Raise BitbookFormatError unless every byte has been used."""
-        if (self._table, self._packed) != self._ends or not self._coder.is_empty():
-            raise BitbookFormatError("codes", "holds more than its sections")
+def _categorical(frequencies: np.ndarray) -> constriction.stream.model.Categorical:
+    return constriction.stream.model.Categorical(frequencies.astype(np.float64), perfect=False)

@@ -1,4 +1,4 @@
-"""The header: canonical JSON inside a safetensors header, and its way back."""
+"""The header: one line of canonical JSON inside that of a safetensors file with one tensor of bytes."""
 
 from __future__ import annotations
 
@@ -7,49 +7,61 @@ from collections.abc import Mapping
 from typing import Any
 
 from .errors import BitbookFormatError
+from .names import lengthen, shorten
 
 KEY = "bitbook"
 VERSION = 1
-TENSORS = ("codebooks", "codes", "rest")
+MAX_NAMES = 1 << 14
 
 
 def canonical(value: Any) -> str:
-    """Return the one JSON spelling: sorted keys, no spaces."""
+    """Return the one JSON spelling: sorted keys, no spaces, no NaN."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
-def write_header(table: Mapping[str, Any], lengths: Mapping[str, int]) -> bytes:
-    """Return the first bytes of a file: the header's length, then the safetensors header without empty tensors."""
-    entries: dict[str, Any] = {"__metadata__": {KEY: canonical({**table, "version": VERSION})}}
-    end = 0
-    for name in TENSORS:
-        if lengths[name]:
-            start, end = end, end + lengths[name]
-            entries[name] = {"data_offsets": [start, end], "dtype": "U8", "shape": [end - start]}
+def write_header(table: Mapping[str, Any], size: int) -> bytes:
+    """Return the first bytes of a file: length of the header, then the header; `size` bytes follow it."""
+    entries = {
+        "__metadata__": {KEY: canonical({**table, "version": VERSION})},
+        "codes": {"data_offsets": [0, size], "dtype": "U8", "shape": [size]},
+    }
     text = canonical(entries).encode()
     return len(text).to_bytes(8, "little") + text
 
 
-def read_header(data: bytes) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """Return the table and the byte tensors; BitbookFormatError unless the header is spelt as `write_header` does."""
-    size = int.from_bytes(data[:8], "little")
-    if len(data) < 8 or size > len(data) - 8:
+def read_header(data: bytes) -> tuple[dict[str, Any], int]:
+    """Return the table and where the header ends; BitbookFormatError unless it is spelt as `write_header` does."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    if end > len(data):
         raise BitbookFormatError("header", "is cut off, or this is no safetensors file")
     try:
-        entries = json.loads(data[8 : 8 + size])
-        table = json.loads(entries["__metadata__"][KEY])
-        if table["version"] != VERSION:
-            raise BitbookFormatError(
-                "header", f"version {table['version']} is not {VERSION}; a newer bitbook may read it"
-            )
-        places = {name: entries[name]["data_offsets"] for name in TENSORS if name in entries}
-        tensors = {name: data[8 + size :][start:end] for name, (start, end) in places.items()}
-        del table["version"]
-        again = write_header(table, {name: len(tensors.get(name, b"")) for name in TENSORS})
-    except BitbookFormatError:
-        raise
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        table = json.loads(json.loads(data[8:end])["__metadata__"][KEY])
+        version = table.pop("version")
+        same = version == VERSION and write_header(table, len(data) - end) == data[:end]
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise BitbookFormatError("header", f"is not that of a bitbook file ({error!r})") from None
-    if again != data[: 8 + size] or 8 + size + sum(map(len, tensors.values())) != len(data):
-        raise BitbookFormatError("header", "is not spelt canonically, or the tensors do not fill the file")
-    return table, tensors
+    if version != VERSION:
+        raise BitbookFormatError("header", f"has version {version}, this bitbook reads {VERSION}; try a newer one")
+    if not same:
+        raise BitbookFormatError("header", "is not in canonical spelling, or claims another length of the file")
+    return table, end
+
+
+def group(described: Mapping[str, str]) -> list[str]:
+    """Return "DESCRIPTION: NAMES" for each description, in the order of first use."""
+    names: dict[str, list[str]] = {}
+    for name, description in described.items():
+        names.setdefault(description, []).append(name)
+    return [f"{description}: {shorten(same)}" for description, same in names.items()]
+
+
+def ungroup(lines: Any) -> dict[str, list[str]]:
+    """Return the words of each name's description, sorted by name; ValueError unless spelt as `group` does."""
+    described: dict[str, str] = {}
+    for line in lines:
+        description, patterns = line.split(": ")
+        described |= dict.fromkeys(lengthen(patterns, MAX_NAMES - len(described)), description)
+    described = dict(sorted(described.items()))
+    if lines != group(described):
+        raise ValueError("its table is not in canonical spelling")
+    return {name: description.split(" ") for name, description in described.items()}

@@ -7,26 +7,26 @@ import math
 import re
 from collections.abc import Iterable
 
-LEGAL = re.compile(r"[^\s{},:]+")
-_WORDS = re.compile(r"\d+|[^\d]+")
+_LEGAL = re.compile(r"[^\s{},:]+")
+_WORDS = re.compile(r"\d+|\D+")
 _BRACES = re.compile(r"\{([^{}]*)\}")
 
 
 def check_name(name: str) -> None:
-    """Raise ValueError where a name holds spaces, braces, commas or colons, which the header needs itself."""
-    if not LEGAL.fullmatch(name):
-        raise ValueError(f"the name {name!r} holds a space, a brace, a comma or a colon, or is empty")
+    """Raise ValueError where a name is empty or holds a space, brace, comma or colon: the header needs these itself."""
+    if not _LEGAL.fullmatch(name):
+        raise ValueError(f"the name {name!r} is empty or holds a space, a brace, a comma or a colon; rename it")
 
 
 def shorten(names: Iterable[str]) -> str:
-    """Return patterns, separated by spaces, that stand for exactly these names; the order of names does not matter."""
+    """Return patterns, separated by spaces, that stand for exactly these names; their order does not matter."""
     patterns = {tuple((word,) for word in _WORDS.findall(name)) for name in names}
     for place in reversed(range(max(map(len, patterns), default=0))):
         merged: dict[tuple, set[str]] = {}
         for pattern in patterns:
             merged.setdefault((pattern[:place], pattern[place + 1 :]), set()).update(*pattern[place : place + 1])
         patterns = {
-            head + ((tuple(sorted(words, key=lambda w: (len(w), w))),) if words else ()) + tail
+            head + ((tuple(sorted(words, key=lambda word: (len(word), word))),) if words else ()) + tail
             for (head, tail), words in merged.items()
         }
     return " ".join(sorted("".join(w[0] if len(w) == 1 else "{" + ",".join(w) + "}" for w in p) for p in patterns))
@@ -36,8 +36,8 @@ def lengthen(patterns: str, limit: int) -> list[str]:
     """Return the names that the patterns stand for; ValueError where there are more than `limit`."""
     names: list[str] = []
     for pattern in patterns.split(" "):
-        pieces = [[piece] if i % 2 == 0 else piece.split(",") for i, piece in enumerate(_BRACES.split(pattern))]
+        pieces = [piece.split(",") if i % 2 else [piece] for i, piece in enumerate(_BRACES.split(pattern))]
         if len(names) + math.prod(map(len, pieces)) > limit:
-            raise ValueError(f"more than {limit} names")
+            raise ValueError(f"holds more than {limit} names")
         names += map("".join, itertools.product(*pieces))
     return names

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
-from .arrays import FLOATS, float_name, frozen_floats, frozen_indices
+from .arrays import FLOATS, frozen_floats, frozen_indices
+from .code import Codebooks, check_codebook
+from .entropy import Alphabet
 from .sections import Reader, Writer
 
 
@@ -22,6 +24,7 @@ class ScalarCode:
     indices: np.ndarray
     codebook: str
     scales: np.ndarray | None = None
+    kind: ClassVar[str] = "scalar"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "indices", frozen_indices(self.indices, "indices"))
@@ -32,45 +35,54 @@ class ScalarCode:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """Shape of the tensor."""
         return self.indices.shape
 
-    def check(self, codebooks: Mapping[str, np.ndarray]) -> None:
-        """Raise ValueError unless the codebook is there, is a list of values and has a value for every index."""
-        if self.codebook not in codebooks:
-            raise ValueError(f"no codebook is named {self.codebook!r}; there are {sorted(codebooks)}")
-        if codebooks[self.codebook].ndim != 1:
-            raise ValueError(f"codebook {self.codebook!r} has shape {codebooks[self.codebook].shape}, not (k,)")
-        if self.indices.size and int(self.indices.max()) >= len(codebooks[self.codebook]):
-            raise ValueError(
-                f"index {self.indices.max()} is outside {self.codebook!r}, which has "
-                f"{len(codebooks[self.codebook])} values"
-            )
+    def check(self, codebooks: Codebooks) -> None:
+        """Raise ValueError unless the codebook is a list of values with one for every index."""
+        check_codebook(self.indices, self.codebook, codebooks, axes=1)
 
-    def decode(self, codebooks: Mapping[str, np.ndarray]) -> np.ndarray:
+    def decode(self, codebooks: Codebooks) -> np.ndarray:
         """Return the weights as float32 in the shape of the tensor."""
-        values = codebooks[self.codebook].astype(np.float32).take(self.indices, mode="clip")
-        if self.scales is None:
-            return values
-        return values * self.scales.astype(np.float32).reshape(-1, *[1] * (len(self.shape) - 1))
+        weights = codebooks[self.codebook].astype(np.float32).take(self.indices, mode="clip")
+        if self.scales is not None:
+            weights *= self.scales.astype(np.float32).reshape(-1, *[1] * (len(self.shape) - 1))
+        return weights
 
     def describe(self) -> str:
-        """Return the words that the header keeps: codebook, then type and count of the scales."""
-        scales = "" if self.scales is None else f" {float_name(self.scales.dtype)}{'*' if self.scales.ndim else ''}"
-        return self.codebook + scales
+        """Return the name of the codebook, then type of the scales, with a star if there is one per channel."""
+        if self.scales is None:
+            return self.codebook
+        return f"{self.codebook} f{self.scales.itemsize}{'*' if self.scales.ndim else ''}"
 
-    def write(self, writer: Writer, codebooks: Mapping[str, np.ndarray]) -> None:
-        """Hand indices and scales to the writer."""
-        writer.symbols("codes", self.indices, len(codebooks[self.codebook]))
+    def write(self, writer: Writer, codebooks: Codebooks, mask: np.ndarray | None = None) -> None:
+        """Write the indices and scales."""
+        indices = self.indices
+        if mask is not None:
+            indices = np.zeros(mask.shape, self.indices.dtype)
+            indices[mask] = self.indices.ravel()
+        writer.symbols("codes", indices, self._alphabet(self.codebook, codebooks), mask)
         if self.scales is not None:
             writer.floats("scales", self.scales)
 
     @classmethod
     def read(
-        cls, words: list[str], shape: tuple[int, ...], reader: Reader, codebooks: Mapping[str, np.ndarray]
+        cls,
+        words: list[str],
+        shape: tuple[int, ...],
+        reader: Reader,
+        codebooks: Codebooks,
+        mask: np.ndarray | None = None,
     ) -> ScalarCode:
-        """Take back what `write` handed over."""
-        indices = reader.symbols(shape, len(codebooks[words[0]]))
-        scales = None
-        if len(words) > 1:
-            scales = reader.floats(FLOATS[words[1].rstrip("*")], shape[:1] if words[1].endswith("*") else ())
-        return cls(indices, words[0], scales)
+        """Return what was written."""
+        book, *scales = words
+        where = shape if mask is None else mask.shape
+        indices = reader.symbols(where, cls._alphabet(book, codebooks), mask).reshape(shape)
+        if not scales:
+            return cls(indices, book)
+        dtype, star, _ = scales[0].partition("*")
+        return cls(indices, book, reader.floats("scales", FLOATS[dtype], shape[:1] if star else ()))
+
+    @staticmethod
+    def _alphabet(name: str, codebooks: Codebooks) -> Alphabet:
+        return Alphabet(len(codebooks[name]), ("codebook", name), codebooks[name])

@@ -1,0 +1,70 @@
+"""Prediction of a kernel's weight from its neighbours that are already known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+
+OFFSETS = ((0, 1), (0, 2), (1, 0), (1, 1), (1, 2), (2, 0), (2, 1), (2, 2))  # (|dy|, |dx|) with a correlation each
+ONE = 32  # a correlation of 1
+FRACTION = 6  # bits behind the point of a prediction's factors
+
+
+def correlations(planes: np.ndarray, kernel: tuple[int, int]) -> tuple[int, ...]:
+    """Return the mean correlation at each of OFFSETS, in units of 1/ONE.
+
+    planes: (kh * kw, out, in) whole numbers, one plane for each place in the kernel.
+    """
+    height, width = kernel
+    whole = planes.reshape(height, width, -1).astype(np.float64)
+    power = np.mean(whole**2)
+
+    def mean(dy: int, dx: int) -> float:
+        if dy >= height or dx >= width or power == 0:
+            return 0.0
+        low, high = whole[: height - dy], whole[dy:]
+        pairs = ((low[:, : width - dx], high[:, dx:]), (low[:, dx:], high[:, : width - dx]))
+        return float(np.mean([np.mean(a * b) for a, b in pairs]) / power)
+
+    return tuple(int(np.clip(round(ONE * mean(*offset)), -ONE, ONE)) for offset in OFFSETS)
+
+
+@lru_cache(maxsize=256)
+def factors(correlation: tuple[int, ...], kernel: tuple[int, int]) -> tuple[tuple[tuple[int, int], ...], ...]:
+    """Return, for each place in the kernel in row-major order, (earlier place, factor) pairs of its best prediction.
+
+    Solves the normal equations of a stationary process in whole numbers; factors are in units of 2**-FRACTION.
+    """
+    height, width = kernel
+    known = {(0, 0): ONE + 2, **dict(zip(OFFSETS, correlation, strict=True))}  # + 2: some noise keeps it solvable
+    places = [(y, x) for y in range(height) for x in range(width)]
+
+    def related(a: int, b: int) -> int:
+        return known.get((abs(places[a][0] - places[b][0]), abs(places[a][1] - places[b][1])), 0)
+
+    rules = []
+    for place in range(len(places)):
+        near = [p for p in range(place) if related(p, place) or max(np.abs(np.subtract(places[p], places[place]))) <= 2]
+        solved = solve([[related(a, b) for b in near] for a in near], [related(a, place) for a in near])
+        rules.append(tuple((p, factor) for p, factor in zip(near, solved, strict=True) if factor))
+    return tuple(rules)
+
+
+def solve(matrix: Sequence[Sequence[int]], right: Sequence[int]) -> list[int]:
+    """Return x of matrix x = right, in units of 2**-FRACTION and within +-2; zeros where there is no one solution.
+
+    Fraction-free elimination (Bareiss) in whole numbers of any size: no rounding before the last division.
+    """
+    rows = [[*row, value] for row, value in zip(matrix, right, strict=True)]
+    size, before = len(rows), 1
+    for i in range(size):
+        if rows[i][i] == 0:
+            return [0] * size
+        for j in range(size):
+            if j != i:
+                rows[j] = [(rows[i][i] * b - rows[j][i] * a) // before for a, b in zip(rows[i], rows[j], strict=True)]
+        before = rows[i][i]
+    limit = 2 << FRACTION
+    return [max(-limit, min(limit, ((row[-1] << FRACTION + 1) // row[i] + 1) >> 1)) for i, row in enumerate(rows)]
