@@ -28,6 +28,8 @@ def weights(network, *, biases=True):
         ("cifar_resnet", {"depth": 20, **CIFAR}, (3, 32, 32), 269_722),  # He et al., table 6: 0.27M
         ("cifar_resnet", {"depth": 56, **CIFAR}, (3, 32, 32), 853_018),  # 0.85M
         ("cifar_resnet", {"depth": 20, "shortcut": "B", "classes": 100, **CIFAR}, (3, 32, 32), 278_324),
+        ("resnet9", CIFAR, (3, 32, 32), 6_573_120),  # cifar10-fast: 6.57M
+        ("wide_resnet", {"depth": 16, "width": 4, **CIFAR}, (3, 32, 32), 2_748_890),  # Zagoruyko and Komodakis: 2.7M
     ],
 )
 def test_shapes_and_counts(factory, arguments, image, parameters):

@@ -19,10 +19,20 @@ from bitbook.networks.digits_cnn import digits_cnn
 from bitbook.networks.given import GIVEN, GivenWeights, WeightsDamaged
 from bitbook.networks.lenet5 import lenet5
 from bitbook.networks.normalise import Normalise
+from bitbook.networks.resnet9 import resnet9
+from bitbook.networks.shrunk import shrunk
+from bitbook.networks.wide_resnet import wide_resnet
 
 __all__ = ["FACTORIES", "GIVEN", "GivenWeights", "Normalise", "WeightsDamaged", "build", "checksum"]
 
-FACTORIES = {"cifar_resnet": cifar_resnet, "digits_cnn": digits_cnn, "lenet5": lenet5}
+FACTORIES = {
+    "cifar_resnet": cifar_resnet,
+    "digits_cnn": digits_cnn,
+    "lenet5": lenet5,
+    "resnet9": resnet9,
+    "shrunk": shrunk,
+    "wide_resnet": wide_resnet,
+}
 
 
 def build(specification: Mapping, *, seed: int | None = None) -> nn.Module:

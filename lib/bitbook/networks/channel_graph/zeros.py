@@ -1,0 +1,129 @@
+"""Which channels can go without changing what the network computes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, fx, nn
+
+from bitbook.networks.channel_graph.graph import ChannelGraph, Step
+from bitbook.networks.channel_graph.operations import evaluate
+
+NAN = torch.tensor(float("nan"), dtype=torch.float64)
+
+
+@dataclass(frozen=True, eq=False)
+class Needs:
+    """Whether each channel (count,) is needed, and by whom.
+
+    needed: (count,) bool. reader: (count,) the step that reads it as something else than zero. value: (count,) the
+    constant that it reads, NaN where it varies with the image.
+    """
+
+    needed: np.ndarray
+    reader: np.ndarray
+    value: np.ndarray
+
+
+@torch.no_grad()
+def zero_channels(network: nn.Module, graph: ChannelGraph, *, tolerance: float = 1e-6) -> dict[str, np.ndarray]:
+    """Return the output channels of each layer that can be removed exactly, in evaluation mode, by module name.
+
+    These are the channels that arrive as zero (at most `tolerance`, in the units of the activations) wherever they are
+    read, after batch norm, bias and activation, and those that are read with zero weights only. A channel whose own
+    weights are zero, but whose bias or batch-norm shift makes a positive constant of it, is not among them.
+    """
+    needed = needs(network, graph, tolerance=tolerance).needed
+    dropped = {layer: np.flatnonzero(~needed[ids]) for layer, ids in graph.layers.items()}
+    return {layer: channels for layer, channels in dropped.items() if len(channels)}
+
+
+@torch.no_grad()
+def needs(network: nn.Module, graph: ChannelGraph, *, tolerance: float) -> Needs:
+    """Follow constants forwards and what is read backwards; see zero_channels."""
+    constants = _constants(network, graph, tolerance)
+    needed = np.zeros(graph.count + 1, dtype=bool)  # the last entry serves id -1, and is not returned
+    needed[graph.fixed] = True
+    reader, value = np.full(graph.count + 1, -1), np.full(graph.count + 1, np.nan)
+    for number, step in reversed(list(enumerate(graph.steps))):
+        if step.kind not in ("layer", "sum", "product") or step.operand_ids[0] is None:
+            continue
+        arriving = [
+            _features(constants[operand], len(ids)).numpy()  # (C_in,)
+            for operand, ids in zip(step.operands, step.operand_ids, strict=True)
+        ]
+        zero = [np.abs(values) <= tolerance for values in arriving]
+        if step.kind == "layer":
+            nonzero = _nonzero(network, step)  # (groups, C_out / groups, C_in / groups)
+            rows = torch.from_numpy(needed[step.ids]).reshape(*nonzero.shape[:2], 1)
+            reads = [(nonzero & rows).any(1).flatten().numpy() & ~zero[0]]
+        elif step.kind == "product":
+            reads = [needed[step.ids]] * 2  # without either there is no product, not even a zero
+        else:  # where a sum of zeros is needed, because a shift follows, one of them must stay
+            first = step.operand_ids[0] >= 0
+            reads = [needed[step.ids] & (~zero[0] | zero[1] & first), needed[step.ids] & (~zero[1] | zero[0] & ~first)]
+        for ids, values, read in zip(step.operand_ids, arriving, reads, strict=True):
+            needed[ids[read]] = True
+            reader[ids[read]], value[ids[read]] = number, values[read]
+    return Needs(needed[:-1], reader[:-1], value[:-1])
+
+
+def _constants(network: nn.Module, graph: ChannelGraph, tolerance: float) -> dict[fx.Node, Tensor]:
+    """Return, for every operation, the constant that each channel is whatever the image, NaN where it varies: (C,)."""
+    constants: dict[fx.Node, Tensor] = {}
+    for step in graph.steps:
+        read = [constants.get(operand) for operand in step.operands]
+        if step.kind == "output":
+            continue
+        if step.kind == "layer":
+            bias = network.get_submodule(step.node.target).bias
+            bias = torch.zeros(len(step.ids), dtype=torch.float64) if bias is None else bias.double().cpu()
+            if step.operand_ids[0] is None:
+                varies = _nonzero(network, step).any(2).flatten()  # (C_out,)
+            else:
+                nonzero = _nonzero(network, step)  # (groups, C_out / groups, C_in / groups)
+                arriving = _features(read[0], len(step.operand_ids[0])).reshape(len(nonzero), 1, -1)
+                varies = (nonzero & ~(arriving.abs() <= tolerance)).any(2).flatten()  # (C_out,)
+            out = torch.where(varies, NAN, bias)
+        elif step.kind == "scale":
+            out = _scaled(network.get_submodule(step.node.target), _features(read[0], len(step.ids)), tolerance)
+        elif step.kind == "elementwise":
+            out = evaluate(network, step.node, read[0])
+        elif step.kind == "gather":
+            out = torch.cat([read[0], torch.zeros(1, dtype=torch.float64)])[torch.from_numpy(step.source)]
+        elif step.kind == "cat":
+            out = torch.cat(read)
+        elif step.kind == "flatten":
+            out = read[0]
+        else:  # what is zero stays zero; other constants may change at the borders of the map
+            zero = [values.abs() <= tolerance for values in read]
+            kept = {"sum": torch.stack(zero).all(0), "product": torch.stack(zero).any(0), "keeps_zero": zero[0]}
+            out = torch.where(kept.get(step.kind, torch.tensor(False)), 0.0, NAN).expand(len(step.ids))
+        constants[step.node] = out
+    return constants
+
+
+def _features(values: Tensor, width: int) -> Tensor:
+    return values.repeat_interleave(width // len(values))  # (width,): each channel of a flattened map is a run
+
+
+def _nonzero(network: nn.Module, step: Step) -> Tensor:
+    """Where a layer's weight is not zero, kernels taken together: (groups, C_out / groups, C_in / groups) bool."""
+    module = network.get_submodule(step.node.target)
+    nonzero = module.weight.ne(0).flatten(2).any(2) if module.weight.ndim > 2 else module.weight.ne(0)
+    return nonzero.cpu().reshape(getattr(module, "groups", 1), -1, nonzero.shape[1])
+
+
+def _scaled(module: nn.Module, arriving: Tensor, tolerance: float) -> Tensor:
+    """What batch norm or a depthwise convolution makes of constants (C,)."""
+    if isinstance(module, nn.Conv2d):
+        varies = module.weight.ne(0).flatten(1).any(1).cpu() & ~(arriving.abs() <= tolerance)
+        bias = torch.zeros_like(arriving) if module.bias is None else module.bias.double().cpu()
+        return torch.where(varies, NAN, bias)
+    mean, var = module.running_mean.double().cpu(), module.running_var.double().cpu()
+    weight = torch.ones_like(mean) if module.weight is None else module.weight.double().cpu()
+    bias = torch.zeros_like(mean) if module.bias is None else module.bias.double().cpu()
+    scale = weight / torch.sqrt(var + module.eps)  # (C,)
+    return torch.where(scale == 0, bias, (arriving - mean) * scale + bias)
