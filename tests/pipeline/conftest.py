@@ -94,12 +94,17 @@ class Project:
 
 
 def make_project(folder: Path, *, pause: float = 0, more: Sequence[tuple[str, str]] = ()) -> Project:
-    """Lay out the tiny project: `pause` seconds are added to each epoch of the network, `more` cells to the run."""
+    """Lay out the tiny project, with `more` cells in the run.
+
+    Each epoch of the network takes `pause` seconds longer; where that is not zero, a worker process runs beside it.
+    """
+    worker = [("code", 'import subprocess\nworker = subprocess.Popen(["sleep", "300"])')] if pause else []
+    networks = [*NETWORKS[:4], *worker, *NETWORKS[4:]]
     for name in ("dvc.yaml", ".dvcignore", ".dvc/config", ".dvc/.gitignore", ".gitignore"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, folder / name)
     (folder / "params.yaml").write_text(PARAMS)
-    write_notebook(folder / "notebooks/01_networks.ipynb", [(k, s.replace("PAUSE", str(pause))) for k, s in NETWORKS])
+    write_notebook(folder / "notebooks/01_networks.ipynb", [(k, s.replace("PAUSE", str(pause))) for k, s in networks])
     write_notebook(folder / "notebooks/02_twice.ipynb", [*RUN, *more])
     (folder / "results/data").mkdir(parents=True)
     (folder / "results/data/tiny.json").write_text("{}\n")

@@ -5,11 +5,18 @@ from __future__ import annotations
 import os
 import sys
 
-from ipykernel import kernelapp
+from ipykernel.kernelapp import IPKernelApp
 
 from bitbook.pipeline import execute, processes
 
+
+class Kernel(IPKernelApp):
+    """IPython's kernel, whose own look after its parent would leave its workers behind."""
+
+    def init_poller(self) -> None:
+        processes.die_with_caller()
+
+
 if __name__ == "__main__":
-    processes.die_with_caller()
     os.environ[execute.TERMINAL] = str(os.dup(sys.stderr.fileno()))  # before IPython takes stderr over
-    kernelapp.launch_new_instance()
+    Kernel.launch_instance()

@@ -1,0 +1,132 @@
+"""The pipeline under DVC: what reruns, what does not, and what a fresh clone can do."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+ALL = {"clean@01_networks", "clean@02_twice", "net@tiny-s0", "run@tiny-a", "run@tiny-b", "collect", "report"}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, new_project):
+    """A project after `dvc repro`, never changed, and the stages that ran."""
+    project = new_project(tmp_path_factory.mktemp("finished"))
+    return project, project.repro()
+
+
+@pytest.fixture
+def reproduced(finished, tmp_path, monkeypatch):
+    """A copy of the finished project, which is also the current folder."""
+    project, _ = finished
+    shutil.copytree(project.folder, tmp_path, dirs_exist_ok=True, symlinks=True)
+    monkeypatch.chdir(tmp_path)
+    return type(project)(tmp_path)
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+
+
+def computed(project) -> Iterator[str]:
+    return (path.read_text() for path in (project.folder / ".work/02_twice").glob("*/computed.txt"))
+
+
+def test_the_first_repro_runs_every_stage_and_the_second_none(finished):
+    project, ran = finished
+    assert set(ran) == ALL
+    assert project.repro() == []
+    assert project.run("git", "status", "--porcelain").split() == ["??", "dvc.lock", "??", "epochs.txt"]
+
+
+def test_changing_a_parameter_reruns_that_run_and_what_depends_on_it(reproduced):
+    before = reproduced.json("results/metrics/tiny-b.json"), reproduced.json("results/provenance/tiny-b.json")
+    edit(reproduced.folder / "params.yaml", "k: 3", "k: 5")
+    assert reproduced.repro("collect") == ["run@tiny-a", "collect"]  # not the other run
+    assert reproduced.json("results/metrics/tiny-a.json") == {"value": 10}
+    assert (reproduced.json("results/metrics/tiny-b.json"), reproduced.json("results/provenance/tiny-b.json")) == before
+
+    # every output is cached, so going back runs nothing: DVC takes the results of that time
+    edit(reproduced.folder / "params.yaml", "k: 5", "k: 3")
+    assert reproduced.repro("run@tiny-a") == []
+    assert reproduced.json("results/metrics/tiny-a.json") == {"value": 6}
+
+
+def test_playing_a_notebook_makes_nothing_stale(reproduced):
+    path = reproduced.folder / "notebooks/02_twice.ipynb"
+    content = json.loads(path.read_text())
+    for number, cell in enumerate(content["cells"]):
+        if cell["cell_type"] == "code":
+            cell |= {"execution_count": number, "outputs": [{"output_type": "stream", "name": "stdout", "text": "x"}]}
+    path.write_text(json.dumps(content))
+    assert reproduced.repro("run@tiny-a") == ["clean@02_twice"]
+
+
+def test_an_edit_to_what_is_shown_reruns_the_notebook_but_not_its_work(reproduced):
+    edit(reproduced.folder / "notebooks/02_twice.ipynb", "print(object(), kept", "print('shown', kept")
+    assert reproduced.repro("run@tiny-a") == ["clean@02_twice", "run@tiny-a"]
+    assert list(computed(reproduced)) == ["once ", "once "]
+    assert "shown {'value': 6}" in (reproduced.folder / "results/executed/tiny-a.ipynb").read_text()
+
+
+def test_a_lost_result_comes_back_from_the_store(reproduced):
+    for lost in ("results/nets", "results/executed", ".dvc/cache"):
+        shutil.rmtree(reproduced.folder / lost)
+    assert reproduced.repro("net@tiny-s0") == ["net@tiny-s0"]
+    assert (reproduced.folder / "epochs.txt").read_text().split() == ["0", "1", "2"]  # not trained again
+
+
+def test_full_runs_use_their_own_parameters_and_results(reproduced):
+    folder = reproduced.folder
+    (folder / "full").mkdir()
+    shutil.copy(ROOT / "full/dvc.yaml", folder / "full")
+    (folder / "full/params.yaml").write_text(
+        "tasks: []\nnets:\n  big-s0: {task: tiny, epochs: 1}\nruns:\n  big: {notebook: 02_twice, net: big-s0, k: 50}\n"
+    )
+    (folder / "results/full/data").mkdir(parents=True)
+    (folder / "results/full/data/tiny.json").write_text("{}\n")
+    stages = [f"full/dvc.yaml:{name}" for name in ("net@big-s0", "run@big", "collect")]
+    assert reproduced.repro("full/dvc.yaml:collect") == stages
+    assert reproduced.json("results/full/metrics/big.json") == {"value": 100}
+    assert reproduced.json("results/full/provenance/big.json")["command"] == "dvc repro full/dvc.yaml:run@big"
+    assert reproduced.repro("full/dvc.yaml:collect") == []
+    edit(folder / "full/params.yaml", "k: 50", "k: 51")
+    assert reproduced.repro() == []  # the root's pipeline is another
+
+
+def test_expensive_stages_have_cached_outputs_only():
+    """DVC never restores a stage with an output that it does not cache, or keeps, from its run cache."""
+    for file in (ROOT / "dvc.yaml", ROOT / "full/dvc.yaml"):
+        for stage in yaml.safe_load(file.read_text())["stages"].values():
+            stage = stage.get("do", stage)
+            assert all(isinstance(output, str) for output in stage["outs"] + stage.get("metrics", []))
+
+
+def test_only_collect_reads_provenance_and_notebooks_depend_on_named_files():
+    for file in (ROOT / "dvc.yaml", ROOT / "full/dvc.yaml"):
+        for name, stage in yaml.safe_load(file.read_text())["stages"].items():
+            dependencies = stage.get("do", stage).get("deps", [])
+            assert any("provenance" in d for d in dependencies) == (name == "collect")
+            if name in ("net", "run"):
+                assert all(Path(d).suffix for d in dependencies)
+
+
+def test_a_fresh_clone_pulls_the_bundled_data_offline(tmp_path, new_project, monkeypatch):
+    subprocess.run(["git", "clone", "-q", str(ROOT), str(tmp_path / "clone")], check=True)
+    (tmp_path / "home").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nothing answers there
+    project = new_project.__globals__["Project"](tmp_path / "clone")
+    project.run("dvc", "pull", "data.dvc")
+    from bitbook.datasets import digits
+
+    digits.write(tmp_path / "digits.npz")
+    assert (tmp_path / "clone/data/digits.npz").read_bytes() == (tmp_path / "digits.npz").read_bytes()
