@@ -56,7 +56,7 @@ def _seed(seed: int) -> None:
     if torch := sys.modules.get("torch"):
         torch.manual_seed(seed)
         torch.set_num_threads(threads())
-        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.set_deterministic_debug_mode("warn")  # the other way to ask imports a compiler
 
 
 class Run:
