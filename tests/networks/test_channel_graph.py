@@ -14,7 +14,7 @@ from bitbook import networks
 from bitbook.networks import channel_graph as cg
 from torch import nn
 from torch.nn import functional as F
-from torchvision.models import vgg
+from torchvision.models import regnet, vgg
 
 INPUT = {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
@@ -35,10 +35,17 @@ def vgg16(*, divisor):
     return network
 
 
+def grouped():
+    """A small RegNet: grouped convolutions of 8 channels a group."""
+    blocks = regnet.BlockParams.from_init_params(depth=6, w_0=16, w_a=16.0, w_m=2.0, group_width=8)
+    return regnet.RegNet(blocks, num_classes=10)
+
+
 @pytest.fixture(autouse=True)
 def factories(monkeypatch):
     monkeypatch.setitem(networks.FACTORIES, "torchvision", torchvision_network)
     monkeypatch.setitem(networks.FACTORIES, "vgg16", vgg16)
+    monkeypatch.setitem(networks.FACTORIES, "grouped", grouped)
 
 
 NETWORKS = {
@@ -49,12 +56,12 @@ NETWORKS = {
     "resnet9": ("resnet9", INPUT, 32),
     "wide-resnet": ("wide_resnet", {"depth": 16, "width": 2, **INPUT}, 32),
     "squeezenet": ("torchvision", {"name": "squeezenet1_1"}, 64),
-    "vgg16": ("vgg16", {"divisor": 4}, 32),
+    "vgg16": ("vgg16", {"divisor": 8}, 32),
     "lenet5": ("lenet5", {}, 28),
     "mobilenet_v2": ("torchvision", {"name": "mobilenet_v2"}, 64),
     "mobilenet_v3": ("torchvision", {"name": "mobilenet_v3_small"}, 64),  # products: squeeze and excitation
-    "densenet121": ("torchvision", {"name": "densenet121"}, 64),
-    "regnet": ("torchvision", {"name": "regnet_x_400mf"}, 64),  # grouped convolutions
+    "densenet121": ("torchvision", {"name": "densenet121"}, 32),
+    "regnet": ("grouped", {}, 32),
 }
 
 
@@ -348,6 +355,8 @@ class Branch(nn.Module):
         (lambda net, x: x / x.relu(), "truediv divides channels by channels"),
         (lambda net, x: F.pad(x, (0, 0, 0, 0, 4, 4)).sigmoid(), "sigmoid makes something of channels padded"),
         (lambda net, x: torch.cat([x, x], 2), "cat joins along something else"),
+        (lambda net, x: F.relu(x, inplace=True) + x, "relu works in place on conv2, which is read again later"),
+        (lambda net, x: F.pad(x, (0, 0, 0, 0, x.size(1), 0)), "pad pads by something else than fixed"),
         (lambda net, x: torch.add(x, other=x), "add gets its two operands in another way"),
         (lambda net, x: x.reshape(4, -1, 6, 6), "reshape makes another shape"),
     ],

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -63,7 +64,7 @@ class ChannelGraph:
     fixed: np.ndarray
     count: int
 
-    @property
+    @cached_property
     def layers(self) -> dict[str, np.ndarray]:
         """Output ids (C_out,) of every layer that makes new channels, by module name."""
         return {step.node.target: step.ids for step in self.steps if step.kind == "layer"}
@@ -102,10 +103,3 @@ def indices(graph: ChannelGraph, taken: Sequence[np.ndarray]) -> dict[str, Index
             else:
                 columns[name] = positions.reshape(site.groups, -1)
     return {name: Index(rows=rows[name], columns=columns.get(name)) for name in rows}
-
-
-def replace_tensors(network: torch.nn.Module, index: Mapping[str, Index]) -> None:
-    """Replace parameters and buffers in place by the entries that their index names."""
-    tensors = {**dict(network.named_parameters()), **dict(network.named_buffers())}
-    for name, entry in index.items():
-        tensors[name].data = entry.take(tensors[name].detach())

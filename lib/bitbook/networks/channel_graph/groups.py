@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import nn
 
-from bitbook.networks.channel_graph.graph import ChannelGraph, ChannelGraphError, Index, indices, replace_tensors
+from bitbook.networks.channel_graph.graph import ChannelGraph, ChannelGraphError, Index, indices
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,4 +122,6 @@ def permutation(graph: ChannelGraph, orders: Mapping[Group, Sequence[int]]) -> d
 
 def permute(network: nn.Module, graph: ChannelGraph, orders: Mapping[Group, Sequence[int]]) -> None:
     """Permute channels in place: the order is baked into the weights, and the network computes the same function."""
-    replace_tensors(network, permutation(graph, orders))
+    tensors = dict(network.named_parameters()) | dict(network.named_buffers())
+    for name, index in permutation(graph, orders).items():
+        tensors[name].data = index.take(tensors[name].detach())

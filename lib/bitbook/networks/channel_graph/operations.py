@@ -73,6 +73,14 @@ def argument(node: fx.Node, position: int, name: str, default: Any) -> Any:
     return node.args[position] if position < len(node.args) else node.kwargs.get(name, default)
 
 
+def works_in_place(network: nn.Module, node: fx.Node) -> bool:
+    """Whether an operation changes what it reads."""
+    if node.op == "call_module":
+        return getattr(network.get_submodule(node.target), "inplace", False)
+    name = getattr(node.target, "__name__", str(node.target))
+    return name.endswith("_") or name in ("iadd", "isub", "imul") or bool(node.kwargs.get("inplace"))
+
+
 def evaluate(network: nn.Module, node: fx.Node, value: Tensor) -> Tensor:
     """Run an elementwise operation on a value of one's own, which is left as it was."""
     args = fx.map_arg(node.args, lambda _: value.clone())

@@ -28,7 +28,7 @@ def line_up(smaller: fx.GraphModule, graph: ChannelGraph, present: np.ndarray) -
             _replace_gather(smaller, step, twin, present)
         elif called(smaller, step.node) in ("view", "reshape"):
             with smaller.graph.inserting_before(twin):
-                flat = smaller.graph.call_function(torch.flatten, (twin.args[0], 1))
+                flat = smaller.graph.call_function(torch.flatten, (twin.all_input_nodes[0], 1))
             twin.replace_all_uses_with(flat)
             smaller.graph.erase_node(twin)
         elif called(smaller, step.node) in ("dropout", "dropout2d", "stochastic_depth"):  # functions; modules are fine
@@ -36,6 +36,7 @@ def line_up(smaller: fx.GraphModule, graph: ChannelGraph, present: np.ndarray) -
             raise ChannelGraphError(f"{described(smaller, step.node)} {fault}")
     smaller.graph.lint()
     smaller.recompile()
+    smaller.delete_all_unused_submodules()
 
 
 def _places(there: np.ndarray) -> np.ndarray:
@@ -58,7 +59,7 @@ def _replace_gather(smaller: fx.GraphModule, step: Step, twin: fx.Node, present:
     """Take the channels out of a slice, a padding or an older map, and put a map of its own behind it."""
     (ids,) = step.operand_ids
     source = _places(present[ids])[step.source[present[step.ids]]]
-    value = twin.args[0]
+    value = twin.all_input_nodes[0]
     if twin.op != "call_module" and called(smaller, twin) == "getitem":
         batch, _, *pixels = twin.args[1]
         twin.update_arg(1, (batch, slice(None), *pixels))

@@ -78,15 +78,10 @@ def _constants(network: nn.Module, graph: ChannelGraph, tolerance: float) -> dic
         if step.kind == "output":
             continue
         if step.kind == "layer":
-            bias = network.get_submodule(step.node.target).bias
-            bias = torch.zeros(len(step.ids), dtype=torch.float64) if bias is None else bias.double().cpu()
-            if step.operand_ids[0] is None:
-                varies = _nonzero(network, step).any(2).flatten()  # (C_out,)
-            else:
-                nonzero = _nonzero(network, step)  # (groups, C_out / groups, C_in / groups)
-                arriving = _features(read[0], len(step.operand_ids[0])).reshape(len(nonzero), 1, -1)
-                varies = (nonzero & ~(arriving.abs() <= tolerance)).any(2).flatten()  # (C_out,)
-            out = torch.where(varies, NAN, bias)
+            nonzero, ids = _nonzero(network, step), step.operand_ids[0]  # (groups, C_out / groups, C_in / groups)
+            arriving = NAN if ids is None else _features(read[0], len(ids)).reshape(len(nonzero), 1, -1)
+            varies = (nonzero & ~(arriving.abs() <= tolerance)).any(2).flatten()  # (C_out,)
+            out = torch.where(varies, NAN, _vector(network.get_submodule(step.node.target).bias, 0.0))
         elif step.kind == "scale":
             out = _scaled(network.get_submodule(step.node.target), _features(read[0], len(step.ids)), tolerance)
         elif step.kind == "elementwise":
@@ -97,10 +92,11 @@ def _constants(network: nn.Module, graph: ChannelGraph, tolerance: float) -> dic
             out = torch.cat(read)
         elif step.kind == "flatten":
             out = read[0]
+        elif step.kind == "softmax":
+            out = NAN.expand(len(step.ids))
         else:  # what is zero stays zero; other constants may change at the borders of the map
-            zero = [values.abs() <= tolerance for values in read]
-            kept = {"sum": torch.stack(zero).all(0), "product": torch.stack(zero).any(0), "keeps_zero": zero[0]}
-            out = torch.where(kept.get(step.kind, torch.tensor(False)), 0.0, NAN).expand(len(step.ids))
+            zero = torch.stack([values.abs() <= tolerance for values in read])  # (operands, C)
+            out = torch.where(zero.any(0) if step.kind == "product" else zero.all(0), 0.0, NAN)
         constants[step.node] = out
     return constants
 
@@ -118,12 +114,14 @@ def _nonzero(network: nn.Module, step: Step) -> Tensor:
 
 def _scaled(module: nn.Module, arriving: Tensor, tolerance: float) -> Tensor:
     """What batch norm or a depthwise convolution makes of constants (C,)."""
+    weight, bias = module.weight, _vector(module.bias, 0.0)
     if isinstance(module, nn.Conv2d):
-        varies = module.weight.ne(0).flatten(1).any(1).cpu() & ~(arriving.abs() <= tolerance)
-        bias = torch.zeros_like(arriving) if module.bias is None else module.bias.double().cpu()
+        varies = weight.ne(0).flatten(1).any(1).cpu() & ~(arriving.abs() <= tolerance)
         return torch.where(varies, NAN, bias)
-    mean, var = module.running_mean.double().cpu(), module.running_var.double().cpu()
-    weight = torch.ones_like(mean) if module.weight is None else module.weight.double().cpu()
-    bias = torch.zeros_like(mean) if module.bias is None else module.bias.double().cpu()
-    scale = weight / torch.sqrt(var + module.eps)  # (C,)
-    return torch.where(scale == 0, bias, (arriving - mean) * scale + bias)
+    scale = _vector(weight, 1.0) / torch.sqrt(_vector(module.running_var, 1.0) + module.eps)  # (C,)
+    return torch.where(scale == 0, bias, (arriving - _vector(module.running_mean, 0.0)) * scale + bias)
+
+
+def _vector(values: Tensor | None, missing: float) -> Tensor:
+    """Float64 on the CPU, (C,), or one number () where a layer does without."""
+    return torch.tensor(missing, dtype=torch.float64) if values is None else values.detach().double().cpu()
