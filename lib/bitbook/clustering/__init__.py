@@ -4,17 +4,22 @@ from .clusters import Clusters
 from .compensated_rounding import compensated_rounding
 from .entropy_constrained import entropy_constrained
 from .kmeans1d import kmeans1d, kmeans1d_layers
+from .nearest import nearest_codewords
 from .sorted_weights import SortedWeights, sort_weights
 from .uniform_bins import UniformBins, uniform_bins
+from .vector_kmeans import VectorClusters, vector_kmeans
 
 __all__ = [
     "Clusters",
     "SortedWeights",
     "UniformBins",
+    "VectorClusters",
     "compensated_rounding",
     "entropy_constrained",
     "kmeans1d",
     "kmeans1d_layers",
+    "nearest_codewords",
     "sort_weights",
     "uniform_bins",
+    "vector_kmeans",
 ]

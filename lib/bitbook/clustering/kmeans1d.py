@@ -8,7 +8,7 @@ import numpy as np
 from .clusters import Clusters, clusters_at
 from .contiguous import last_borders, trace
 from .sorted_weights import SortedWeights, sort_weights
-from .threads import thread_map
+from .threads import Workers
 
 COARSE = 8192  # positions of the coarse problem that finds the price; the clusters do not depend on it
 
@@ -48,7 +48,8 @@ def kmeans1d_layers(
             raise ValueError(f"layer {name}: {error}") from error
 
     largest_first = sorted(layers, key=lambda name: -np.size(layers[name]))
-    clusters = dict(zip(largest_first, thread_map(cluster, largest_first, threads), strict=True))
+    with Workers(threads) as workers:
+        clusters = dict(zip(largest_first, workers.each(cluster, largest_first), strict=True))
     return {name: clusters[name] for name in layers}
 
 

@@ -2,18 +2,33 @@
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 from numba import config
 
 
-def thread_map(function: Callable, items: Iterable, threads: int | None = None) -> list:
-    """Results of function(item) in the order of the items.
+class Workers:
+    """A few threads, for use in a `with` statement.
 
     threads: by default NUMBA_NUM_THREADS, which is the number of cores unless the environment says otherwise.
     Plain threads, not Numba's parallel loops: those abort a process that was forked after one ran.
     """
-    threads = threads or config.NUMBA_NUM_THREADS
-    if threads == 1:
-        return [function(item) for item in items]
-    with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(function, items))
+
+    def __init__(self, threads: int | None = None):
+        self.threads = threads or config.NUMBA_NUM_THREADS
+        self.pool = ThreadPoolExecutor(self.threads)
+
+    def __enter__(self) -> "Workers":
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self.pool.shutdown()
+
+    def each(self, function: Callable, items: Iterable) -> list:
+        """Results of function(item), in the order of the items."""
+        return list(map(function, items) if self.threads == 1 else self.pool.map(function, items))
+
+    def ranges(self, function: Callable[[int, int], None], count: int) -> None:
+        """Call function(start, stop) on consecutive ranges that together make range(count), one for each thread."""
+        cuts = (count * part // self.threads for part in range(self.threads + 1))
+        self.each(lambda cut: function(*cut), pairwise(cuts))
