@@ -1,0 +1,123 @@
+"""What enters published/: inserted or updated by task, method and variant, never dropped, never taken on trust."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bitbook import Compressed, tasks
+from bitbook.cli import main
+from bitbook.pipeline import publish
+from bitbook.pipeline.evaluate import evaluate_file
+from bitbook.pipeline.layout import Results
+from bitbook.pipeline.tables import read
+
+ABOUT = {"hardware": "h", "commit": "c", "command": "dvc repro run@x", "test_reads": 1, "seconds": 1.0}
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory) -> Path:
+    """A compressed network for the task digits, untrained."""
+    path = tmp_path_factory.mktemp("file") / "network.bitbook"
+    state = {name: value.numpy() for name, value in tasks.get("digits").network(seed=0).state_dict().items()}
+    specification = tasks.get("digits").specification
+    Compressed.from_state(state, codes={}, codebooks={}, specification=specification).save(path)
+    return path
+
+
+@pytest.fixture
+def add_run(file):
+    """Writes what a finished run leaves behind, its value being that of the file."""
+    value = evaluate_file(file, tasks.get("digits"))["top1"]
+
+    def add(results: Results, key: str, *, variant: str = "v", error: float = 0.0, **parameters) -> None:
+        folder = results.output("run", key)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "network.bitbook").write_bytes(file.read_bytes())
+        (folder / "front.csv").write_text("bytes,value\n1,0.5\n")
+        row = {"task": "digits", "method": "m", "variant": variant, "metric": "top1", "float_value": 0.99, "epochs": 0}
+        row |= {"value": value + error, "file_bytes": file.stat().st_size, "ratio": 2.0, "file": "network.bitbook"}
+        (folder / "rows.json").write_text(json.dumps([{**row, "paper_ratio": None, "paper_counting": ""}]))
+        for path, content in (
+            (results.provenance(key), {**ABOUT, "notebook": "02_twice", "parameters": parameters}),
+            (results.executed(key), {"cells": []}),
+        ):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(content))
+
+    return add
+
+
+def table(project):
+    return {row["variant"]: row for row in read(project.folder / "published/table.csv")}
+
+
+def test_rows_are_inserted_and_updated_and_never_dropped(project, add_run, capsys):
+    (project.folder / "published").mkdir()
+    columns = "task,method,variant,seeds,value_mean,file\n"
+    (project.folder / "published/table.csv").write_text(f"{columns}cifar10,m,far,3,0.9,\ndigits,m,v,1,0.1,\n")
+    add_run(Results.of(Path("params.yaml")), "tiny-a", net="tiny-s0", k=3)
+    assert main(["publish"]) == 0
+    rows = table(project)
+    assert (rows["far"]["value_mean"], rows["far"]["seeds"]) == ("0.9", "3")
+    assert rows["v"]["value_mean"] != "0.1"
+    assert rows["v"]["file"] == "published/files/tiny-a-network.bitbook"
+    assert (project.folder / rows["v"]["file"]).stat().st_size == int(rows["v"]["file_bytes"])
+    assert (project.folder / "published/fronts/tiny-a.csv").exists()
+    assert (project.folder / "published/notebooks/tiny-a.ipynb").exists()
+    assert "1 results inserted or updated" in capsys.readouterr().out
+
+
+def test_results_of_other_parameters_than_the_params_file_has_stay_out(project, add_run):
+    results = Results.of(Path("params.yaml"))
+    add_run(results, "tiny-a", variant="stale", net="tiny-s0", k=99)
+    add_run(results, "tiny-b", variant="fresh", net="tiny-s0", k=4, rate=1.0)
+    add_run(results, "gone", variant="gone", net="tiny-s0", k=3)
+    publish.publish(publish.local_rows())
+    assert list(table(project)) == ["fresh"]
+
+
+def test_fewer_seeds_never_replace_more(project, add_run, capsys):
+    results = Results(project.folder / "elsewhere")
+    for seed in range(2):
+        add_run(results, f"x-s{seed}")
+    publish.publish(publish.imported_rows(results.folder))
+    assert table(project)["v"]["seeds"] == "2"
+    alone = Results(project.folder / "alone")
+    add_run(alone, "x-s0")
+    assert publish.publish(publish.imported_rows(alone.folder)) == 0
+    assert table(project)["v"]["seeds"] == "2"
+    assert "digits, m, v: kept, since it is over 2 seeds, not 1" in capsys.readouterr().out
+
+
+def test_a_run_made_elsewhere_is_evaluated_here(project, add_run, file):
+    results = Results(project.folder / "elsewhere")
+    add_run(results, "x", error=0.0019)
+    publish.publish(publish.imported_rows(results.folder))
+    row = table(project)["v"]
+    assert float(row["value_mean"]) == round(evaluate_file(file, tasks.get("digits"))["top1"], 6)  # what it is here
+    assert float(row["ratio"]) == pytest.approx(4 * 14458 / file.stat().st_size, abs=1e-4)
+
+
+def test_a_run_made_elsewhere_that_does_not_hold_is_refused(project, add_run):
+    results = Results(project.folder / "elsewhere")
+    add_run(results, "x", error=0.01)
+    with pytest.raises(publish.PublishError, match=r"x/network\.bitbook: its record says top1 .*: not published"):
+        publish.imported_rows(results.folder)
+    damaged = results.output("run", "x") / "network.bitbook"
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"\0")
+    assert main(["publish", str(results.folder)]) == 2
+    assert not (project.folder / "published").exists()
+
+
+def test_large_files_stay_out_and_files_without_a_row_go(project, add_run, monkeypatch):
+    add_run(Results.of(Path("params.yaml")), "tiny-a", net="tiny-s0", k=3)
+    publish.publish(publish.local_rows())
+    (copied,) = (project.folder / "published/files").iterdir()
+    monkeypatch.setattr(publish, "LARGEST", copied.stat().st_size)
+    publish.publish(publish.local_rows())
+    assert table(project)["v"]["file"] == ""
+    assert list((project.folder / "published/files").iterdir()) == []
+    assert np.float64(table(project)["v"]["file_bytes"]) > 0
