@@ -43,24 +43,24 @@ def grouped():
 
 @pytest.fixture(autouse=True)
 def factories(monkeypatch):
-    monkeypatch.setitem(networks.FACTORIES, "torchvision", torchvision_network)
+    monkeypatch.setitem(networks.FACTORIES, "plain_torchvision", torchvision_network)
     monkeypatch.setitem(networks.FACTORIES, "vgg16", vgg16)
     monkeypatch.setitem(networks.FACTORIES, "grouped", grouped)
 
 
 NETWORKS = {
-    "resnet18": ("torchvision", {"name": "resnet18"}, 32),
+    "resnet18": ("plain_torchvision", {"name": "resnet18"}, 32),
     "resnet20": ("cifar_resnet", {"depth": 20, **INPUT}, 32),
     "resnet20-B": ("cifar_resnet", {"depth": 20, "shortcut": "B", "classes": 100, **INPUT}, 32),
     "resnet56": ("cifar_resnet", {"depth": 56, **INPUT}, 32),
     "resnet9": ("resnet9", INPUT, 32),
     "wide-resnet": ("wide_resnet", {"depth": 16, "width": 2, **INPUT}, 32),
-    "squeezenet": ("torchvision", {"name": "squeezenet1_1"}, 64),
+    "squeezenet": ("plain_torchvision", {"name": "squeezenet1_1"}, 64),
     "vgg16": ("vgg16", {"divisor": 8}, 32),
     "lenet5": ("lenet5", {}, 28),
-    "mobilenet_v2": ("torchvision", {"name": "mobilenet_v2"}, 64),
-    "mobilenet_v3": ("torchvision", {"name": "mobilenet_v3_small"}, 64),  # products: squeeze and excitation
-    "densenet121": ("torchvision", {"name": "densenet121"}, 32),
+    "mobilenet_v2": ("plain_torchvision", {"name": "mobilenet_v2"}, 64),
+    "mobilenet_v3": ("plain_torchvision", {"name": "mobilenet_v3_small"}, 64),  # products: squeeze and excitation
+    "densenet121": ("plain_torchvision", {"name": "densenet121"}, 32),
     "regnet": ("grouped", {}, 32),
 }
 
