@@ -10,15 +10,35 @@ from bitbook.datasets import canonical
 from bitbook.datasets.canonical import ImageSet
 
 
-@pytest.mark.parametrize("task", tasks.TASKS.values(), ids=tasks.TASKS)
-def test_networks_fit_their_data_sets(task):
-    kind = datasets.SETS[task.dataset]
-    channels = kind.shape[2] if len(kind.shape) == 3 else 1
-    outputs = task.network(seed=0).eval()(torch.rand(2, channels, *kind.shape[:2]))
-    assert outputs.shape == (2, kind.classes)
-    labels = torch.zeros(2, dtype=torch.int64)
+@pytest.mark.parametrize("name", [*tasks.TASKS, "imagenet", "imagenet-dev1000", "imagenet-mine-mobilenet_v2"])
+def test_networks_fit_their_data_sets(name):
+    task = tasks.get(name)
+    assert task.name == name
+    if name.startswith("imagenet"):
+        images, classes = torch.rand(1, 3, 224, 224), 1000
+    else:
+        kind = datasets.SETS[task.dataset]
+        images, classes = torch.rand(2, kind.shape[2] if len(kind.shape) == 3 else 1, *kind.shape[:2]), kind.classes
+    outputs = task.network(seed=0).eval()(images)
+    assert outputs.shape == (len(images), classes)
+    labels = torch.zeros(len(images), dtype=torch.int64)
     assert all(0 <= metric(outputs, labels) <= 1 for metric in task.metrics.values())
     assert task.headline == next(iter(task.metrics)) == "top1"
+
+
+@pytest.mark.parametrize(
+    ("name", "dataset", "network", "weights"),
+    [
+        ("imagenet", "imagenet", "squeezenet1_1", "imagenet_squeezenet1_1"),
+        ("imagenet-dev1000", "imagenet-dev1000", "squeezenet1_1", "imagenet_squeezenet1_1"),
+        ("imagenet-vgg16", "imagenet", "vgg16", "vgg16"),
+        ("imagenet-dev1000-resnet50", "imagenet-dev1000", "resnet50", "resnet50"),
+        ("imagenet-my-own-squeezenet1_1", "imagenet-my-own", "squeezenet1_1", "squeezenet1_1"),
+    ],
+)
+def test_imagenet_tasks_name_their_set_and_network(name, dataset, network, weights):
+    task = tasks.get(name)
+    assert (task.dataset, task.specification["arguments"]["name"], task.weights) == (dataset, network, weights)
 
 
 def test_unknown_tasks_are_refused():
@@ -52,9 +72,12 @@ def test_cifar100_calibrates_on_what_is_there_and_names_it(tmp_path, monkeypatch
         x, y = np.zeros((train, 32, 32, 3), np.uint8), np.zeros(train, np.uint8)
         np.savez(tmp_path / "cifar100.npz", x_train=x, y_train=y, x_test=x[:2], y_test=y[:2])
         assert (task.train().name, len(task.train())) == (name, train)
+        splits = task.fingerprint()["splits"]
+        assert {split: mark["count"] for split, mark in splits.items()} == {"train": train, "test": 2}
+        assert splits["train"].get("dataset", "cifar100") == name
 
 
-def test_given_weights_are_fetched_once_and_kept_as_safetensors(server, tmp_path, monkeypatch):
+def test_given_weights_are_fetched_once(server, tmp_path, monkeypatch):
     monkeypatch.setenv("BITBOOK_DATA", str(tmp_path))
     task = tasks.get("cifar10")
     state = task.network(seed=0).state_dict()
@@ -65,4 +88,14 @@ def test_given_weights_are_fetched_once_and_kept_as_safetensors(server, tmp_path
     for _ in range(2):
         assert networks.checksum(task.given_weights()) == given.checksum
     assert len(server.requests) == 1
-    assert [path.name for path in (tmp_path / "weights").iterdir()] == ["cifar10_resnet20.safetensors"]
+    assert [path.name for path in (tmp_path / "weights").iterdir()] == ["resnet20.th"]
+
+
+def test_weights_that_only_a_data_folder_has_are_reported_as_missing(tmp_path, monkeypatch):
+    monkeypatch.setenv("BITBOOK_DATA", str(tmp_path))
+    with pytest.raises(datasets.DatasetMissing, match=r"no weights at .*imagenet_squeezenet1_1\.safetensors"):
+        tasks.get("imagenet").given_weights()
+
+
+def test_fingerprints_are_the_data_sets():
+    assert tasks.get("digits").fingerprint() == {"dataset": "digits", "splits": datasets.fingerprint("digits")}

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from bitbook import datasets, networks
@@ -21,12 +19,12 @@ MANY_CLASSES: Mapping[str, Metric] = {"top1": top1, "top5": top5, "macro_f1": ma
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """One task; `weights` names the given weights of its network, and the first of `metrics` is its headline."""
+    """One task; the first of `metrics` is its headline."""
 
     name: str
     dataset: str
     specification: Mapping
-    weights: str | None = None
+    weights: str | None = None  # of networks.GIVEN, or torchvision's of that name
     metrics: Mapping[str, Metric]
     recipe: Recipe
     calibration_dataset: str | None = None  # stands in for training images where the data set has none at hand
@@ -43,21 +41,18 @@ class Task:
     def given_weights(self) -> dict[str, Tensor]:
         """The state dict of the task's given weights, verified; where missing, fetched from their source.
 
-        Raises ValueError for a task without given weights, DownloadFailed and WeightsDamaged as their makers do.
+        Raises ValueError for a task without given weights, DatasetMissing for those without an official source,
+        DownloadFailed and WeightsDamaged as their makers do.
         """
         if self.weights is None:
             raise ValueError(f"task {self.name} has no given weights: train its network")
-        given = networks.GIVEN[self.weights]
+        given = networks.GIVEN.get(self.weights) or networks.torchvision_weights(self.weights)
         path = datasets.folder() / "weights" / f"{self.weights}.safetensors"
-        if path.exists():
-            return given.read(path)
-        original = datasets.download(given.url, path.with_suffix(Path(given.url).suffix), known_hash=None)
-        state = given.read(original)
-        partial = path.with_suffix(".partial")
-        save_file(state, partial)
-        os.replace(partial, path)
-        original.unlink()
-        return state
+        if not path.exists():
+            if given.url is None:
+                raise datasets.DatasetMissing(f"task {self.name}: there are no weights at {path}")
+            path = datasets.download(given.url, path.with_name(given.url.rpartition("/")[2]), known_hash=None)
+        return given.read(path)
 
     def test(self) -> datasets.Dataset:
         """The labelled images on which results are reported; each call counts as a read."""
@@ -72,12 +67,27 @@ class Task:
                 raise
             return datasets.load(self.calibration_dataset, split="train")
 
+    def fingerprint(self) -> dict:
+        """The fingerprints of the images in use per split, plain JSON: what every result of the task depends on."""
+        train = self.train().name
+        if train == self.dataset:
+            splits = datasets.fingerprint(self.dataset)
+        else:
+            stand_in = datasets.fingerprint(train, splits=("train",))["train"]
+            test = datasets.fingerprint(self.dataset, splits=("test",))["test"]
+            splits = {"train": {"dataset": train, **stand_in}, "test": test}
+        return {"dataset": self.dataset, "splits": splits}
+
     def calibration(self, count: int, *, seed: int) -> Tensor:
         """Augmented training images uint8 (count, C, H, W): all that searching, tuning and re-estimation may see."""
         return sample(self.train().images, count, policy=self.recipe.augmentation, seed=seed)
 
 
-def _cifar(name: str, weights: str) -> Task:
+_CIFAR10 = {"mean": [0.4914, 0.4822, 0.4465], "std": [0.247, 0.2435, 0.2616]}
+_CIFAR_RECIPE = Recipe(epochs=60, learning_rate=0.2, warmup=0.2, augmentation="crop4+flip")
+
+
+def _given_cifar(name: str, weights: str) -> Task:
     specification = networks.GIVEN[weights].specification
     many = specification["arguments"]["classes"] == 100
     return Task(
@@ -87,7 +97,34 @@ def _cifar(name: str, weights: str) -> Task:
         specification=specification,
         weights=weights,
         metrics=MANY_CLASSES if many else FEW_CLASSES,
-        recipe=Recipe(epochs=60, learning_rate=0.2, warmup=0.2, augmentation="crop4+flip"),
+        recipe=_CIFAR_RECIPE,
+    )
+
+
+def _cifar10(task: str, factory: str, **arguments: Any) -> Task:
+    specification = {"factory": factory, "arguments": arguments | _CIFAR10}
+    return Task(name=task, dataset="cifar10", specification=specification, metrics=FEW_CLASSES, recipe=_CIFAR_RECIPE)
+
+
+def _imagenet(name: str) -> Task:
+    """The task of a name such as imagenet, imagenet-dev1000, imagenet-vgg16 or imagenet-dev1000-resnet50.
+
+    Its last part is a classifier of torchvision; without one it is the given SqueezeNet 1.1.
+    """
+    from torchvision import models
+
+    dataset, _, model = name.rpartition("-")
+    if model not in models.list_models(module=models):
+        dataset, model = name, None
+    weights = model or "imagenet_squeezenet1_1"
+    return Task(
+        name=name,
+        dataset=dataset,
+        calibration_dataset="imagenet-sample1000",
+        specification=networks.torchvision_specification(model or "squeezenet1_1"),
+        weights=weights,
+        metrics=MANY_CLASSES,
+        recipe=Recipe(epochs=90, batch_size=256, weight_decay=1e-4, warmup=0.05, augmentation="crop16+flip"),
     )
 
 
@@ -108,16 +145,25 @@ _TASKS = (
             epochs=8, optimiser="adam", learning_rate=2e-3, weight_decay=0.0, warmup=0.1, augmentation="crop2"
         ),
     ),
-    _cifar("cifar10", "cifar10_resnet20"),
-    _cifar("cifar10-resnet56", "cifar10_resnet56"),
-    _cifar("cifar100", "cifar100_resnet20"),
-    _cifar("cifar100-resnet56", "cifar100_resnet56"),
+    _given_cifar("cifar10", "cifar10_resnet20"),
+    _given_cifar("cifar10-resnet56", "cifar10_resnet56"),
+    _given_cifar("cifar100", "cifar100_resnet20"),
+    _given_cifar("cifar100-resnet56", "cifar100_resnet56"),
+    _cifar10("cifar10-resnet9", "resnet9"),
+    _cifar10("cifar10-resnet18", "torchvision", name="resnet18", classes=10, small_images=True),
+    _cifar10("cifar10-wrn16-4", "wide_resnet", depth=16, width=4),
 )
 TASKS: Mapping[str, Task] = {task.name: task for task in _TASKS}
 
 
 def get(name: str) -> Task:
-    """The task of that name. Raises ValueError for an unknown one."""
+    """The task of that name: one of TASKS, or imagenet[-SET][-NETWORK].
+
+    SET makes `imagenet-SET` the data set, whose folder lies beside the others; NETWORK is a classifier of torchvision
+    with its own weights. Raises ValueError for an unknown name.
+    """
+    if name == "imagenet" or name.startswith("imagenet-"):
+        return _imagenet(name)
     if name not in TASKS:
-        raise ValueError(f"unknown task {name!r}; known: {', '.join(TASKS)}")
+        raise ValueError(f"unknown task {name!r}; known: {', '.join(TASKS)}, imagenet[-SET][-NETWORK]")
     return TASKS[name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tempfile
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torchvision
 from bitbook import networks
 from safetensors.torch import load_file, save_file
 
@@ -28,6 +30,12 @@ def weights(network, *, biases=True):
         ("cifar_resnet", {"depth": 20, **CIFAR}, (3, 32, 32), 269_722),  # He et al., table 6: 0.27M
         ("cifar_resnet", {"depth": 56, **CIFAR}, (3, 32, 32), 853_018),  # 0.85M
         ("cifar_resnet", {"depth": 20, "shortcut": "B", "classes": 100, **CIFAR}, (3, 32, 32), 278_324),
+        ("resnet9", CIFAR, (3, 32, 32), 6_573_120),  # 6,568,640 of them in convolutions and the linear layer
+        ("wide_resnet", {"depth": 16, "width": 4, **CIFAR}, (3, 32, 32), 2_748_890),  # paper, table 4: 2.75M
+        ("torchvision", {"name": "resnet18", "classes": 10, "small_images": True, **CIFAR}, (3, 32, 32), 11_173_962),
+        ("torchvision", {"name": "squeezenet1_1", "classes": 1000, **CIFAR}, (3, 224, 224), 1_235_496),
+        ("torchvision", {"name": "alexnet", "classes": 1000, **CIFAR}, (3, 224, 224), 61_100_840),
+        ("torchvision", {"name": "vgg16", "classes": 1000, **CIFAR}, (3, 224, 224), 138_357_544),
         ("resnet9", CIFAR, (3, 32, 32), 6_573_120),  # cifar10-fast: 6.57M
         ("wide_resnet", {"depth": 16, "width": 4, **CIFAR}, (3, 32, 32), 2_748_890),  # Zagoruyko and Komodakis: 2.7M
     ],
@@ -108,6 +116,36 @@ def test_checksum_is_that_of_the_tensors_in_any_container():
     assert networks.checksum(renamed) != value
 
 
+def test_torchvisions_networks_keep_their_names_and_normalise_inside():
+    plain = torchvision.models.squeezenet1_1(num_classes=10).eval()
+    ours = networks.build({"factory": "torchvision", "arguments": {"name": "squeezenet1_1", "classes": 10, **CIFAR}})
+    ours.load_state_dict(plain.state_dict())
+    images = torch.rand(2, 3, 64, 64)
+    assert torch.equal(ours.eval()(images), plain(networks.Normalise(**CIFAR)(images)))
+
+
+def test_what_torchvision_does_not_have_is_refused():
+    with pytest.raises(ValueError, match="no classifier 'resnet1001'"):
+        networks.build({"factory": "torchvision", "arguments": {"name": "resnet1001", **CIFAR}})
+    with pytest.raises(ValueError, match="small_images is for ResNets"):
+        networks.build({"factory": "torchvision", "arguments": {"name": "alexnet", "small_images": True, **CIFAR}})
+    with pytest.raises(ValueError, match="no ImageNet weights for 'lenet'"):
+        networks.torchvision_weights("lenet")
+
+
+def test_torchvisions_weights_are_proven_by_the_hash_in_their_name(tmp_path):
+    given = networks.GivenWeights(networks.torchvision_specification("squeezenet1_1"), "https://nowhere", None)
+    torch.save({"classifier.1.bias": torch.zeros(3)}, tmp_path / "network.pth")
+    content = (tmp_path / "network.pth").read_bytes()
+    right = tmp_path / f"network-{hashlib.sha256(content).hexdigest()[:8]}.pth"
+    for path in (right, tmp_path / "network-01234567.pth"):
+        path.write_bytes(content)
+    assert given.read(right).keys() == {"classifier.1.bias"}
+    for wrong in ("network-01234567.pth", "network.pth"):
+        with pytest.raises(networks.WeightsDamaged):
+            given.read(tmp_path / wrong)
+
+
 @pytest.mark.parametrize("name", ["cifar10_resnet20", "cifar100_resnet56"])
 def test_given_weights_fit_their_network_from_either_container(name, data_folder, tmp_path):
     given = networks.GIVEN[name]
@@ -120,5 +158,5 @@ def test_given_weights_fit_their_network_from_either_container(name, data_folder
 
 def test_wrong_weights_are_refused(tmp_path):
     save_file(networks.build(RESNET20, seed=0).state_dict(), tmp_path / "cifar10_resnet20.safetensors")
-    with pytest.raises(networks.WeightsDamaged, match="delete it and fetch https"):
+    with pytest.raises(networks.WeightsDamaged, match=r"delete it, get it again \(https"):
         networks.GIVEN["cifar10_resnet20"].read(tmp_path / "cifar10_resnet20.safetensors")

@@ -37,6 +37,8 @@ def test_every_metric_is_reported_by_name():
         ("cifar10-resnet56", 1000, 926),
         ("cifar100", 1000, 703),
         ("cifar100-resnet56", 1000, 748),
+        ("imagenet-dev1000", 100, 49),
+        pytest.param("imagenet-dev1000", 1000, 484, marks=pytest.mark.slow),
         pytest.param("cifar10-resnet56", 10000, 9339, marks=pytest.mark.slow),
         pytest.param("cifar100", 10000, 6883, marks=pytest.mark.slow),
         pytest.param("cifar100-resnet56", 10000, 7263, marks=pytest.mark.slow),

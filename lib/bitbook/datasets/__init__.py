@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from bitbook.datasets.canonical import (
-    SETS,
-    Dataset,
-    DatasetDamaged,
-    DatasetMissing,
-    fingerprint,
-    folder,
-    load,
-    test_reads,
-)
+from bitbook.datasets.canonical import SETS
+from bitbook.datasets.dataset import Dataset, DatasetDamaged, DatasetMissing, folder
 from bitbook.datasets.download import DownloadFailed, download
+from bitbook.datasets.image_folder import ImageFiles
+from bitbook.datasets.loading import fingerprint, load, test_reads
 from bitbook.datasets.official import SOURCES, fetch
 
 __all__ = [
@@ -22,6 +16,7 @@ __all__ = [
     "DatasetDamaged",
     "DatasetMissing",
     "DownloadFailed",
+    "ImageFiles",
     "download",
     "fetch",
     "fingerprint",

@@ -2,41 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import zipfile
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pooch
-import torch
-from torch import Tensor
 
 from bitbook.datasets import digits
-
-
-class DatasetMissing(FileNotFoundError):
-    """A data set is not where it is looked for."""
-
-
-class DatasetDamaged(ValueError):
-    """A data set's file cannot be read or does not hold what its name promises."""
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """One split of an image set: images uint8 (N, C, H, W) RGB or grey in channels-last memory, labels int64 (N,)."""
-
-    name: str
-    images: Tensor
-    labels: Tensor
-    classes: int
-
-    def __len__(self) -> int:
-        return len(self.labels)
+from bitbook.datasets.dataset import DatasetDamaged, DatasetMissing, folder
 
 
 @dataclass(frozen=True)
@@ -59,58 +33,11 @@ SETS: Mapping[str, ImageSet] = {
     "cifar100-calib10k": ImageSet(train=10000, test=10000, shape=(32, 32, 3), classes=100),
 }
 
-_test_reads: Counter[str] = Counter()
 
-
-def folder() -> Path:
-    """The folder of data sets and given weights: `$BITBOOK_DATA`, else the user's cache folder."""
-    return Path(os.environ.get("BITBOOK_DATA") or pooch.os_cache("bitbook"))
-
-
-def test_reads() -> dict[str, int]:
-    """How often this process has loaded the test split of each data set."""
-    return dict(_test_reads)
-
-
-def load(name: str, *, split: str) -> Dataset:
-    """Load the split "train" or "test" of a data set; every load of a test split is counted in `test_reads`.
-
-    Raises ValueError for an unknown name or split, DatasetMissing where there is no file, DatasetDamaged where it does
-    not hold what its name promises.
-    """
-    if split not in ("train", "test"):
-        raise ValueError(f"unknown split {split!r}: it is 'train' or 'test'")
-    images, labels = _read(name, split)
-    if split == "test":
-        _test_reads[name] += 1
-    images = images.reshape(*images.shape[:3], -1)  # (N, H, W, C)
-    return Dataset(
-        name=name,
-        images=torch.from_numpy(images).permute(0, 3, 1, 2),
-        labels=torch.from_numpy(labels.astype(np.int64)),
-        classes=SETS[name].classes,
-    )
-
-
-def fingerprint(name: str) -> dict[str, dict]:
-    """Per split: count, image shape and a hash of images with their labels that does not depend on their order.
-
-    Two copies agree in it exactly when they hold the same labelled images. This is not a read of the test split.
-    """
-    return {split: _fingerprint(*_read(name, split)) for split in ("train", "test")}
-
-
-def _fingerprint(images: np.ndarray, labels: np.ndarray) -> dict:
-    pairs = zip(images, labels, strict=True)
-    digests = sorted(hashlib.sha256(image.tobytes() + bytes([label])).digest() for image, label in pairs)
-    shape = list(images.shape[1:])
-    return {"count": len(labels), "shape": shape, "hash": hashlib.sha256(b"".join(digests)).hexdigest()}
-
-
-def _read(name: str, split: str) -> tuple[np.ndarray, np.ndarray]:
+def read(name: str, split: str) -> tuple[np.ndarray, np.ndarray]:
     """Images uint8 (N, H, W) or (N, H, W, 3) and labels uint8 (N,) of a split, checked."""
     if name not in SETS:
-        raise ValueError(f"unknown data set {name!r}; known: {', '.join(SETS)}")
+        raise ValueError(f"unknown data set {name!r}; known: {', '.join(SETS)}, imagenet, imagenet-NAME")
     path = _find(name)
     if path is None:
         bundled = digits.arrays()

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bitbook.datasets.canonical import SETS, folder
+from bitbook.datasets.canonical import SETS
+from bitbook.datasets.dataset import folder
 from bitbook.datasets.download import download
 
 _MNIST = "https://ossci-datasets.s3.amazonaws.com/mnist"

@@ -16,14 +16,25 @@ from torch import nn
 from bitbook.networks.checksum import checksum
 from bitbook.networks.cifar_resnet import cifar_resnet
 from bitbook.networks.digits_cnn import digits_cnn
-from bitbook.networks.given import GIVEN, GivenWeights, WeightsDamaged
+from bitbook.networks.given import GIVEN, GivenWeights, WeightsDamaged, torchvision_specification, torchvision_weights
 from bitbook.networks.lenet5 import lenet5
 from bitbook.networks.normalise import Normalise
 from bitbook.networks.resnet9 import resnet9
 from bitbook.networks.shrunk import shrunk
+from bitbook.networks.torchvision_classifier import torchvision_classifier
 from bitbook.networks.wide_resnet import wide_resnet
 
-__all__ = ["FACTORIES", "GIVEN", "GivenWeights", "Normalise", "WeightsDamaged", "build", "checksum"]
+__all__ = [
+    "FACTORIES",
+    "GIVEN",
+    "GivenWeights",
+    "Normalise",
+    "WeightsDamaged",
+    "build",
+    "checksum",
+    "torchvision_specification",
+    "torchvision_weights",
+]
 
 FACTORIES = {
     "cifar_resnet": cifar_resnet,
@@ -31,6 +42,7 @@ FACTORIES = {
     "lenet5": lenet5,
     "resnet9": resnet9,
     "shrunk": shrunk,
+    "torchvision": torchvision_classifier,
     "wide_resnet": wide_resnet,
 }
 

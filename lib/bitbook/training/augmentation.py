@@ -7,6 +7,8 @@ import re
 import torch
 from torch import Tensor
 
+from bitbook.datasets import ImageFiles
+
 
 def augment(images: Tensor, *, policy: str, generator: torch.Generator) -> Tensor:
     """Augment images (N, C, H, W), uint8 or float, by a policy such as "crop4+flip"; shape and type stay.
@@ -45,7 +47,7 @@ def augment(images: Tensor, *, policy: str, generator: torch.Generator) -> Tenso
     return result.masked_fill_(black.to(device)[..., None], 0).permute(0, 3, 1, 2)
 
 
-def sample(images: Tensor, count: int, *, policy: str, seed: int) -> Tensor:
+def sample(images: Tensor | ImageFiles, count: int, *, policy: str, seed: int) -> Tensor:
     """Draw `count` augmented images: without replacement, or in several rounds where there are fewer of them."""
     generator = torch.Generator().manual_seed(seed)
     rounds = [torch.randperm(len(images), generator=generator) for _ in range(-(-count // len(images)))]

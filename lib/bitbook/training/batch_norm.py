@@ -6,12 +6,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from bitbook.datasets import ImageFiles
 from bitbook.training.augmentation import sample
 from bitbook.training.evaluation import evaluating, inputs
 
 
 def reestimate_batch_norm(
-    network: nn.Module, images: Tensor, *, seed: int, augmentation: str, count: int = 4000, batch_size: int = 200
+    network: nn.Module,
+    images: Tensor | ImageFiles,
+    *,
+    seed: int,
+    augmentation: str,
+    count: int = 4000,
+    batch_size: int = 200,
 ) -> None:
     """Set every batch norm's running mean and variance to the average of its batch statistics over augmented images.
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from bitbook.datasets import ImageFiles
 from bitbook.networks import checksum
 from bitbook.training import checkpoint, distributed
 from bitbook.training.augmentation import augment
@@ -36,7 +37,7 @@ def cross_entropy(label_smoothing: float = 0.0) -> Objective:
 
 def fit(
     network: nn.Module,
-    images: Tensor,
+    images: Tensor | ImageFiles,
     labels: Tensor,
     recipe: Recipe,
     *,
@@ -169,8 +170,11 @@ def _floats(network: nn.Module) -> list[Tensor]:
     return [value.detach() for value in network.state_dict().values() if value.is_floating_point()]
 
 
-def _identity(network: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe, seed: int) -> str:
+def _identity(network: nn.Module, images: Tensor | ImageFiles, labels: Tensor, recipe: Recipe, seed: int) -> str:
     """What makes two trainings the same: start, recipe, seed and data."""
-    pixels = images.permute(0, 2, 3, 1).contiguous().cpu().numpy()
-    data = f"{tuple(images.shape)} {zlib.crc32(pixels):08x} {zlib.crc32(labels.contiguous().cpu().numpy()):08x}"
+    if isinstance(images, Tensor):
+        content = images.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    else:
+        content = repr(images.paths).encode()
+    data = f"{tuple(images.shape)} {zlib.crc32(content):08x} {zlib.crc32(labels.contiguous().cpu().numpy()):08x}"
     return f"{checksum(network.state_dict())} {recipe} {seed} {data}"
