@@ -33,6 +33,11 @@ def picture(formula: str, *, display: bool = False) -> str:
     return f'<img class="{kind}" style="{style}" alt="{escape(formula)}" src="data:image/svg+xml;base64,{data}">'
 
 
+def formulas(markdown: str) -> list[str]:
+    """Return the formulas of a Markdown text."""
+    return [match["display"] or match["inline"] for match in _PARTS.finditer(markdown) if not match["code"]]
+
+
 def with_pictures(markdown: str) -> str:
     """Replace every formula of a Markdown text by its picture; one that Matplotlib does not know stays as it is."""
 

@@ -1,0 +1,97 @@
+"""Every source notebook reads, declares and ends as DESIGN asks; every run of the params files fits its notebook."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+import yaml
+from bitbook import tasks
+from bitbook.pipeline import notebook
+from bitbook.pipeline.parameters import check
+from bitbook.pipeline.stages import NETWORKS, read_params
+from bitbook.report.mathematics import formulas, picture
+
+ROOT = Path(__file__).parents[1]
+PAPERS = {"moea_bins", "permuted_vq", "admm", "dpnet", "self_compression"}
+MOST_CELLS, LONGEST_FUNCTION, MOST_CHECKED = 15, 5, 3
+
+each = pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
+
+
+def code_cells(path):
+    return [cell for cell in notebook.read(path)["cells"] if cell["cell_type"] == "code"]
+
+
+@each
+def test_it_opens_with_what_it_claims(path):
+    first = notebook.read(path)["cells"][0]
+    assert first["cell_type"] == "markdown"
+    assert first["source"].startswith("# ")
+    assert len(first["source"]) > 200
+    if path.stem[3:] in PAPERS:
+        assert "arXiv" in first["source"]
+        assert "Table" in first["source"]
+
+
+@each
+def test_every_parameter_is_annotated_and_explained(path):
+    declared = notebook.parameters(notebook.read(path))
+    assert declared
+    assert [p.name for p in declared.values() if not p.comment] == []
+
+
+@each
+def test_it_starts_after_its_parameters_and_finishes_last(path):
+    cells = code_cells(path)
+    assert "parameters" in notebook.tags(cells[1])
+    assert f'pipeline.start("{path.stem}", globals())' in cells[2]["source"]
+    assert "run.finish(" in cells[-1]["source"]
+    assert sum("pipeline.start(" in cell["source"] or "run.finish(" in cell["source"] for cell in cells) == 2
+
+
+@each
+def test_it_is_short_and_calls_the_library(path):
+    assert len(code_cells(path)) <= MOST_CELLS
+    tree = ast.parse(notebook.code(notebook.read(path)))
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    assert [f.name for f in functions if f.end_lineno - f.lineno >= LONGEST_FUNCTION] == []
+
+
+@each
+def test_it_holds_no_output_but_what_is_checked(path):
+    kept = [cell for cell in code_cells(path) if cell["outputs"]]
+    assert [cell["source"] for cell in kept if "# NBVAL_CHECK_OUTPUT" not in cell["source"]] == []
+    assert all(cell["execution_count"] for cell in kept)
+    assert len(kept) <= MOST_CHECKED
+
+
+@each
+def test_its_formulas_can_be_drawn(path):
+    for cell in notebook.read(path)["cells"]:
+        if cell["cell_type"] == "markdown":
+            for formula in formulas(cell["source"]):
+                assert picture(formula).startswith("<img")
+
+
+@pytest.mark.parametrize("file", ["params.yaml", "full/params.yaml"])
+def test_every_net_and_run_fits_its_notebook(file):
+    params = read_params(ROOT / file)
+    listed = set(yaml.safe_load((ROOT / "params.yaml").read_text())["notebooks"])
+    fingerprinted = set(yaml.safe_load((ROOT / file).read_text())["tasks"])
+    assert params["nets"]
+    assert params["runs"]
+    for entry in params["nets"].values():
+        values = check(entry, notebook.parameters(notebook.read(ROOT / f"notebooks/{NETWORKS}.ipynb")))
+        assert tasks.get(values["task"]).name in fingerprinted
+    for entry in params["runs"].values():
+        assert entry["notebook"] in listed
+        given = {name: value for name, value in entry.items() if name != "notebook"}
+        values = check(given, notebook.parameters(notebook.read(ROOT / f"notebooks/{entry['notebook']}.ipynb")))
+        assert values["net"] in params["nets"]
+
+
+def test_every_notebook_is_in_the_pipeline():
+    listed = yaml.safe_load((ROOT / "params.yaml").read_text())["notebooks"]
+    assert listed == [path.stem for path in sorted((ROOT / "notebooks").glob("*.ipynb"))]
