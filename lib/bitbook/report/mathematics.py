@@ -22,7 +22,8 @@ def picture(formula: str, *, display: bool = False) -> str:
     from matplotlib.font_manager import FontProperties
     from matplotlib.mathtext import MathTextParser, math_to_image
 
-    text, font, file = f"${formula.strip()}$", FontProperties(size=_SIZE), io.BytesIO()
+    text = re.sub(r"\\(le|ge|ne)(?![a-zA-Z])", r"\\\1q", f"${formula.strip()}$")  # Matplotlib has only the long names
+    font, file = FontProperties(size=_SIZE), io.BytesIO()
     with rc_context({"mathtext.fontset": "stix", "svg.hashsalt": "bitbook"}):
         depth = math_to_image(text, file, prop=font, dpi=72, format="svg")
         height = MathTextParser("path").parse(text, dpi=72, prop=font).height

@@ -1,0 +1,109 @@
+"""The pages open from a folder: nothing in them points to a network, all that they point to is there."""
+
+from __future__ import annotations
+
+import base64
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import nbformat
+import pytest
+from bitbook.report.html import Page, number, percent, write_report
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
+ROW = {
+    "task": "digits",
+    "method": "moea_bins",
+    "variant": "6x <b>",
+    "metric": "top1",
+    "float_value": "0.99444",
+    "value_mean": "0.98611",
+    "value_std": "0.0012",
+    "file_bytes": "9501",
+    "ratio": "6.0871",
+    "seeds": "3",
+}
+
+
+class References(HTMLParser):
+    """Collects what a page loads or links to, and its text."""
+
+    def __init__(self, path: Path):
+        super().__init__()
+        self.found, self.text, self.tags = [], "", []
+        self.feed(path.read_text())
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.found += [value for name, value in attributes if name in ("src", "href", "action", "data") and value]
+
+    def handle_data(self, data):
+        self.text += data
+
+
+@pytest.fixture
+def report(tmp_path):
+    figure = new_output("display_data", data={"image/png": base64.b64encode(PNG).decode(), "text/plain": "<Figure>"})
+    printed = new_output("stream", name="stdout", text="a < b & c")
+    frame = new_output("execute_result", data={"text/html": "<table class='dataframe'><td>7</td></table>"})
+    cells = [
+        new_markdown_cell("# Bins of $k$ values\n\nSee [the paper](https://arxiv.org/abs/2501.03095)."),
+        new_code_cell("k: int = 2", metadata={"tags": ["parameters"]}),
+        new_code_cell("draw('secret')", outputs=[figure, printed, frame]),
+    ]
+    nbformat.write(new_notebook(cells=cells), tmp_path / "a.ipynb")
+    net = Page("net", "tiny-s0", tmp_path / "a.ipynb", {"task": "digits"}, {"top1": 0.99444, "size": 14458, "more": {}})
+    run = Page("run", "tiny-a", tmp_path / "a.ipynb", {"net": "tiny-s0", "k": 2}, {})
+    write_report(tmp_path / "report", pages=[net, run], rows=[ROW])
+    return tmp_path / "report"
+
+
+def test_pages_load_nothing_from_a_network_and_all_they_point_to_is_there(report):
+    for page in report.glob("*.html"):
+        references = References(page)
+        assert "script" not in references.tags
+        for reference in references.found:
+            if reference.startswith("data:image/"):
+                continue
+            if reference.startswith("https://arxiv.org"):  # a link that a reader may follow, not something loaded
+                continue
+            assert (report / reference.partition("#")[0]).exists(), (page, reference)
+    style = (report / "style.css").read_text()
+    assert not re.search(r"url\(|@import|https?:", style)
+
+
+def test_the_index_shows_the_results_and_leads_to_every_page(report):
+    index = References(report / "index.html")
+    for text in ("moea_bins", "6x <b>", "98.61%", "± 0.12%", "99.44%", "9,501", "6.087", "14,458", "Bins of"):
+        assert text in index.text, text
+    assert {"tiny-s0.html", "tiny-a.html", "figures/tiny-a-1.png", "style.css"} <= set(index.found)
+    assert (report / "figures/tiny-a-1.png").read_bytes() == PNG
+
+
+def test_a_page_shows_text_outputs_and_figures_and_folds_code_away(report):
+    html = (report / "tiny-a.html").read_text()
+    page = References(report / "tiny-a.html")
+    assert "a < b & c" in page.text
+    assert base64.b64encode(PNG).decode() in html
+    assert 'class="formula"' in html
+    folded = re.findall(r'<details( open="")?>.*?</details>', html, re.DOTALL)
+    assert folded == [' open=""', ""]  # parameters are shown, other code on demand
+    assert "secret" in page.text
+
+
+def test_writing_again_replaces_what_was_there(report):
+    (report / "old.html").touch()
+    write_report(report, pages=[], rows=[])
+    assert sorted(path.name for path in report.iterdir()) == ["figures", "index.html", "style.css"]
+    assert "No run has added a row yet." in (report / "index.html").read_text()
+
+
+def test_numbers_as_people_read_them():
+    assert [number(v) for v in ("14458", 0.99444, 6.0871, 1234567.0, None, "", "nsga2")] == [
+        *("14,458", "0.9944", "6.087", "1,234,567", "", "", "nsga2")
+    ]
+    assert [percent(v) for v in ("0.98611", 1, "", None)] == ["98.61%", "100.00%", "", ""]
