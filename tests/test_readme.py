@@ -48,7 +48,7 @@ def same(shown: list[str], actual: list[str]) -> bool:
     if not shown:
         return not actual
     if shown[0] == "...":
-        return same(shown[1:], actual) or bool(actual) and same(shown, actual[1:])
+        return same(shown[1:], actual) or (bool(actual) and same(shown, actual[1:]))
     return bool(actual) and same_line(shown[0], actual[0]) and same(shown[1:], actual[1:])
 
 
