@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,9 +12,21 @@ from torch import Tensor, nn
 from bitbook.clustering import Clusters
 
 
+class _StraightThrough(torch.autograd.Function):
+    """Exactly the quantised weights forward: weights + (quantised - weights) would round, and tear clusters apart."""
+
+    @staticmethod
+    def forward(context: Any, weights: Tensor, quantised: Tensor) -> Tensor:
+        return quantised.clone()
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient, None
+
+
 def straight_through(weights: Tensor, quantised: Tensor) -> Tensor:
     """The quantised weights, whose gradient passes to the weights unchanged (Bengio et al., arXiv 1308.3432)."""
-    return weights + (quantised - weights).detach()
+    return _StraightThrough.apply(weights, quantised)
 
 
 class StraightThrough(nn.Module):
