@@ -36,6 +36,29 @@ def verify(arguments: argparse.Namespace) -> int:
     return int(bad > 0)
 
 
+def recount(arguments: argparse.Namespace) -> int:
+    """Print the size of a file as a paper counts it, beside its real size."""
+    from bitbook import load
+    from bitbook.codes import recount
+
+    compressed = load(arguments.file)
+    for count in recount(compressed, arguments.rule):
+        print(f"{arguments.rule:12} {count.bits / 8:14,.1f} bytes {count.ratio:10.2f}x   {count.what}")
+    print(f"{'file':12} {len(compressed.to_bytes()):14,.1f} bytes {compressed.ratio:10.2f}x   everything")
+    return 0
+
+
+def diff(arguments: argparse.Namespace) -> int:
+    """Print which weights, codes and sizes of two files differ; fail if any does."""
+    from bitbook import load
+    from bitbook.codes import differences
+
+    found = differences(load(arguments.first), load(arguments.second))
+    for difference in found:
+        print(f"{difference.section:40} {difference.kind:8} {difference.what}")
+    return int(bool(found))
+
+
 def stage(arguments: argparse.Namespace) -> int:
     """Do what one stage of dvc.yaml does."""
     from bitbook.pipeline.execute import NotebookFailed
@@ -84,6 +107,14 @@ def parser() -> argparse.ArgumentParser:
     command = commands.add_parser("verify", help="check files to the last byte")
     command.add_argument("file", nargs="+")
     command.set_defaults(run=verify)
+    command = commands.add_parser("recount", help="the size of a file as a paper counts it")
+    command.add_argument("file")
+    command.add_argument("--as", dest="rule", required=True, help="moea, pqf, han2016, admm or deep-k-means")
+    command.set_defaults(run=recount)
+    command = commands.add_parser("diff", help="which weights, codes and sizes of two files differ")
+    command.add_argument("first")
+    command.add_argument("second")
+    command.set_defaults(run=diff)
     command = commands.add_parser("data", help="fetch data sets that are missing, from their official sources")
     command.add_argument("name", nargs="+")
     command.set_defaults(run=data)

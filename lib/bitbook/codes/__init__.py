@@ -2,7 +2,9 @@
 
 from .code import Code
 from .compressed import Compressed
-from .container import decode, load, save
+from .container import coded_bytes, decode, load, save
+from .counting import RULES, Count, recount
+from .difference import Difference, differences
 from .entropy import entropy_bits
 from .errors import BitbookFormatError
 from .grid import GridCode
@@ -14,19 +16,25 @@ from .sparse import SparseCode
 from .vector import VectorCode
 
 __all__ = [
+    "RULES",
     "BitbookFormatError",
     "Code",
     "Compressed",
+    "Count",
+    "Difference",
     "GridCode",
     "Ledger",
     "Row",
     "ScalarCode",
     "SparseCode",
     "VectorCode",
+    "coded_bytes",
     "decode",
+    "differences",
     "entropy_bits",
     "fixed_bits",
     "huffman_bits",
     "load",
+    "recount",
     "save",
 ]

@@ -50,3 +50,10 @@ def read_shape(text: str) -> tuple[int, ...]:
     if spell_shape(shape) != text or min(shape, default=0) < 0:
         raise ValueError(f"{text!r} is no shape")
     return shape
+
+
+def rounded(values: np.ndarray, bits: int) -> np.ndarray:
+    """Return float16 numbers rounded to `bits` of their 10 mantissa bits; the bytes that this frees code smaller."""
+    spare = 10 - bits
+    whole = values.astype(np.float16).view(np.uint16).astype(np.uint32)
+    return (whole + (1 << spare >> 1) >> spare << spare).astype(np.uint16).view(np.float16)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .arrays import frozen_floats
+from .arrays import frozen_floats, rounded
 from .code import Code
 from .ledger import Ledger
 from .names import check_name
@@ -68,8 +68,8 @@ class Compressed:
         twice += [f"{m}.{e}" for m in norms for e in BATCH_NORM if f"{m}.{e}" in {**dense, **self.codes}]
         if twice:
             raise ValueError(f"given twice: {', '.join(twice)}")
-        if type(self.original_parameters) is not int or self.original_parameters < 0:
-            raise ValueError(f"original_parameters must be a whole number >= 0, not {self.original_parameters!r}")
+        if type(self.original_parameters) is not int or not 0 <= self.original_parameters < 2**63:
+            raise ValueError("original_parameters must be a whole number, 0 or more")
         if type(self.half_source) is not bool or type(self.epsilon) is not float or not 0 < self.epsilon < 1:
             raise ValueError("half_source must be a bool, epsilon a float between 0 and 1")
         if not isinstance(self.specification, Mapping):
@@ -89,30 +89,36 @@ class Compressed:
         specification: Mapping[str, Any],
         batch_norm: str = "folded",
         dtype: type = np.float16,
+        mantissa: int = 10,
         original_parameters: int | None = None,
         half_source: bool = False,
         epsilon: float = 1e-5,
     ) -> Compressed:
         """Return a Compressed of a whole state dict: what has no code is stored dense, batch norms folded or whole.
 
-        batch_norm: "folded" or "whole". dtype: how dense entries and batch norms are stored. original_parameters:
-        counted from the state where it is that of the original network, as by default.
+        batch_norm: "folded" or "whole". dtype: float16 or float32, of dense entries and batch norms; mantissa: bits
+        that float16 numbers keep of their 10. original_parameters: by default counted from the state.
         """
         state = {name: np.asarray(v) for name, v in state.items() if not name.endswith("num_batches_tracked")}
         modules = [name.removesuffix(".running_var") for name in state if name.endswith(".running_var")]
+        modules = [module for module in modules if f"{module}.weight" in state]  # others have nothing to fold into
+
+        def stored(values: np.ndarray) -> np.ndarray:
+            return rounded(values, mantissa) if dtype == np.float16 else values.astype(dtype)
+
         norms = {}
         for module in modules:
             weight, bias, mean, var = (state[f"{module}.{entry}"].astype(np.float64) for entry in BATCH_NORM)
             scale = weight / np.sqrt(var + epsilon)  # (C,)
             rows = {"folded": (scale, bias - mean * scale), "whole": (weight, bias, mean, var)}[batch_norm]
-            norms[module] = np.stack(rows).astype(dtype)
+            norms[module] = stored(np.stack(rows))
         buffers = {f"{module}.{entry}" for module in modules for entry in BATCH_NORM}
         if original_parameters is None:
             original_parameters = sum(v.size for name, v in state.items() if ".running_" not in name)
         return cls(
             codes=codes,
             codebooks=codebooks,
-            dense={name: v.astype(dtype) for name, v in state.items() if name not in codes and name not in buffers},
+            dense={name: stored(v) for name, v in state.items() if name not in codes and name not in buffers},
             specification=specification,
             original_parameters=original_parameters,
             batch_norm=norms,
@@ -133,6 +139,10 @@ class Compressed:
                 rows = np.stack([rows[0] * math.sqrt(1 + self.epsilon), rows[1], 0 * rows[0], 0 * rows[0] + 1])
             state |= {f"{module}.{entry}": row.astype(np.float32) for entry, row in zip(BATCH_NORM, rows, strict=True)}
         return state
+
+    def __reduce__(self) -> tuple[type, tuple]:
+        fields = (getattr(self, name) for name in self.__dataclass_fields__)
+        return type(self), tuple(dict(value) if isinstance(value, Mapping) else value for value in fields)
 
     @cached_property
     def _file(self) -> tuple[bytes, Ledger]:

@@ -36,7 +36,7 @@ def encode(compressed: Compressed) -> tuple[bytes, Ledger]:
     writer = Writer()
     table: dict[str, Any] = {
         "codebooks": _write_floats("codebooks", compressed.codebooks, writer),
-        "codes": _write_codes(compressed, writer),
+        "codes": _write_codes(compressed.codes, compressed.codebooks, writer),
         "batch_norm": _write_floats("batch norm", compressed.batch_norm, writer),
         "dense": _write_floats("dense", compressed.dense, writer),
         "parameters": compressed.original_parameters,
@@ -80,11 +80,16 @@ def decode(data: bytes, *, max_weights: int = 2**31) -> Compressed:
         raise BitbookFormatError(reader.section, f"does not fit together ({error})") from None
 
 
-def _write_codes(compressed: Compressed, writer: Writer) -> list[str]:
-    for name, code in compressed.codes.items():
+def describe(code: Code) -> str:
+    """Return what the header says of a code: kind, shape and the code's own words."""
+    return f"{code.kind} {spell_shape(code.shape)} {code.describe()}".rstrip()
+
+
+def _write_codes(codes: Mapping[str, Code], codebooks: Mapping[str, np.ndarray], writer: Writer) -> list[str]:
+    for name, code in sorted(codes.items()):
         writer.section = name
-        code.write(writer, compressed.codebooks)
-    return group({name: _describe(code) for name, code in compressed.codes.items()})
+        code.write(writer, codebooks)
+    return group({name: describe(code) for name, code in sorted(codes.items())})
 
 
 def _read_codes(table: dict[str, Any], reader: Reader, codebooks: Mapping[str, np.ndarray]) -> dict[str, Code]:
@@ -93,12 +98,8 @@ def _read_codes(table: dict[str, Any], reader: Reader, codebooks: Mapping[str, n
     for name, (kind, shape, *words) in ungroup(table.pop("codes")).items():
         reader.section = name
         codes[name] = KINDS[kind].read(words, reader.claim(read_shape(shape)), reader, codebooks)
-        reader.require(_describe(codes[name]) == " ".join([kind, shape, *words]), "is not described canonically")
+        reader.require(describe(codes[name]) == " ".join([kind, shape, *words]), "is not described canonically")
     return codes
-
-
-def _describe(code: Code) -> str:
-    return f"{code.kind} {spell_shape(code.shape)} {code.describe()}".rstrip()
 
 
 def _write_floats(part: str, arrays: Mapping[str, np.ndarray], writer: Writer) -> list[str]:
@@ -122,6 +123,13 @@ def _read_floats(part: str, table: dict[str, Any], reader: Reader) -> dict[str, 
             parts = np.split(reader.floats(part, dtype, (sum(sizes),)), np.cumsum(sizes)[:-1])
             arrays |= {name: values.reshape(chosen[name]) for name, values in zip(chosen, parts, strict=True)}
     return {name: arrays[name] for name in described}
+
+
+def coded_bytes(codes: Mapping[str, Code], codebooks: Mapping[str, np.ndarray]) -> int:
+    """Return the exact bytes of these codes in a file of their own, without header and codebooks: for searches."""
+    writer = Writer()
+    _write_codes(codes, codebooks, writer)
+    return len(writer.finish()[0])
 
 
 def save(compressed: Compressed, path: str | os.PathLike[str]) -> None:

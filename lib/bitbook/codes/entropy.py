@@ -14,15 +14,15 @@ import numpy as np
 
 from .arrays import smallest_unsigned
 from .context import Field, flat_blocks
-from .model import CONTEXTS, PRECISION, Model, whole_values
+from .model import CONTEXTS, PRECISION, Model, in_steps
 
 
 @dataclass(frozen=True)
 class Alphabet:
     """What symbols below `size` mean.
 
-    model: sections that name the same model learn from each other. values: (size,) floats that the symbols stand for;
-    None where they have no order, so that neighbours say nothing.
+    model: sections that name the same model learn from each other. values: (size,) whole numbers that the
+    symbols stand for, on any scale; None where neighbours say nothing about each other.
     """
 
     size: int
@@ -31,7 +31,7 @@ class Alphabet:
 
     def fresh_model(self) -> Model:
         """Return a model that has seen nothing."""
-        return Model(self.size, None if self.values is None else whole_values(self.values))
+        return Model(self.size, None if self.values is None else in_steps(self.values))
 
 
 def entropy_bits(counts: np.ndarray) -> float:

@@ -94,4 +94,4 @@ class GridCode:
 
 def _values(depth: int) -> Alphabet:
     size = 1 << depth
-    return Alphabet(size, ("grid", depth), np.arange(-(size // 2), size // 2, dtype=np.float32))
+    return Alphabet(size, ("grid", depth), np.arange(size) - size // 2)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .errors import BitbookFormatError
-from .names import lengthen, shorten
+from .names import check_name, lengthen, shorten
 
 KEY = "bitbook"
 VERSION = 1
@@ -22,7 +22,7 @@ def canonical(value: Any) -> str:
 def write_header(table: Mapping[str, Any], size: int) -> bytes:
     """Return the first bytes of a file: length of the header, then the header; `size` bytes follow it."""
     entries = {
-        "__metadata__": {KEY: canonical({**table, "version": VERSION})},
+        "__metadata__": {KEY: canonical({"version": VERSION, **table})},
         "codes": {"data_offsets": [0, size], "dtype": "U8", "shape": [size]},
     }
     text = canonical(entries).encode()
@@ -62,6 +62,8 @@ def ungroup(lines: Any) -> dict[str, list[str]]:
         description, patterns = line.split(": ")
         described |= dict.fromkeys(lengthen(patterns, MAX_NAMES - len(described)), description)
     described = dict(sorted(described.items()))
+    for name in described:
+        check_name(name)
     if lines != group(described):
         raise ValueError("its table is not in canonical spelling")
     return {name: description.split(" ") for name, description in described.items()}

@@ -29,6 +29,13 @@ class Ledger:
         """Bytes of the file."""
         return sum(row.bytes for row in self.rows)
 
+    def by_row(self) -> dict[tuple[str, str], int]:
+        """Return the bytes of each section and part, in the order of the file."""
+        sums: dict[tuple[str, str], int] = {}
+        for row in self.rows:
+            sums[row.section, row.part] = sums.get((row.section, row.part), 0) + row.bytes
+        return sums
+
     def by_part(self) -> dict[str, int]:
         """Return the bytes of each part (codes, coder tables, codebooks, ...), largest first."""
         sums: dict[str, int] = {}

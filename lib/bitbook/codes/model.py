@@ -18,7 +18,7 @@ MEANS = 25  # buckets of the predicted value; the middle one is around 0
 FLAT = 0  # the context in which nothing is known
 UNIT = 64  # weight of one seen symbol
 PRIOR = 40 * UNIT  # weight of a context's prior
-FLAT_PRIOR = UNIT // 8  # weight of each symbol in the prior of FLAT
+FLAT_PRIOR = 64 * UNIT  # weight of the prior of FLAT, but not more than UNIT // 8 for a symbol
 MAX_ALPHABET = 1 << 16
 
 # Lower ends of the levels of magnitude: four to an octave.
@@ -43,16 +43,17 @@ def _decay(level: int) -> int:
     return ((one + math.isqrt(one**2 + magnitude**2)) ** 1024 // magnitude**1024).bit_length() - 1
 
 
-def whole_values(values: np.ndarray) -> np.ndarray:
-    """Return float values (k,) as whole numbers (k,) in units of 1/STEP of the usual gap between neighbours.
+def exact(values: np.ndarray) -> np.ndarray:
+    """Return floats of any shape as whole numbers, all scaled by the same power of two: alike on every machine."""
+    exponent = int(np.frexp(np.abs(values).max(initial=0))[1])
+    return np.rint(np.ldexp(values.astype(np.float64), 40 - exponent)).astype(np.int64)
 
-    The same on every machine: the only step in floats scales by a power of two and rounds.
-    """
-    exponent = int(np.frexp(np.abs(values).max())[1])
-    whole = np.rint(np.ldexp(values.astype(np.float64), 40 - exponent)).astype(np.int64)
-    gaps = np.sort(np.diff(np.unique(whole)))
+
+def in_steps(values: np.ndarray) -> np.ndarray:
+    """Return whole numbers (k,) in units of 1/STEP of the usual gap between neighbours, (k,) whole numbers again."""
+    gaps = np.sort(np.diff(np.unique(values)))
     gap = int(gaps[len(gaps) // 2]) if len(gaps) else 1
-    return np.clip((whole * STEP + gap // 2) // gap, -(1 << 14), 1 << 14)
+    return np.clip((values * STEP + gap // 2) // gap, -(1 << 14), 1 << 14)
 
 
 class Model:
@@ -91,7 +92,7 @@ class Model:
 
     def _prior(self, context: int) -> np.ndarray:
         if context == FLAT:
-            return np.full(self.alphabet, FLAT_PRIOR)
+            return np.full(self.alphabet, max(1, min(UNIT // 8, FLAT_PRIOR // self.alphabet)))
         level, mean = divmod(context - 1, MEANS)
         distance = np.abs(self.values - (mean - MEANS // 2) * RESOLUTION[level])  # (k,)
         halvings = distance * _decay(level) // STEP  # (k,) in 1/1024

@@ -11,7 +11,7 @@ CHUNK = 1 << 20  # indices packed at once: bounds the memory beside the result
 
 def fixed_bits(count: int) -> int:
     """Return the bits that tell `count` values apart: ceil(log2 count), 0 for one value."""
-    return max(count - 1, 0).bit_length()
+    return max(int(count) - 1, 0).bit_length()
 
 
 def packed_bytes(count: int, bits: int) -> int:
@@ -32,7 +32,7 @@ def pack(indices: np.ndarray, bits: int) -> bytes:
 def unpack(data: bytes | memoryview, count: int, bits: int) -> np.ndarray:
     """Return the `count` indices that `pack` wrote, in the smallest unsigned type; data has packed_bytes bytes."""
     groups = -(-count // 8)  # eight indices fill `bits` bytes
-    padded = np.zeros(groups * bits + 8, np.uint8)
+    padded = np.zeros((groups + 1) * bits + 8, np.uint8)
     padded[: len(data)] = np.frombuffer(data, np.uint8)
     indices = np.empty((groups, 8), smallest_unsigned(1 << bits))
     for place in range(8):

@@ -10,7 +10,7 @@ from .entropy import Alphabet
 from .sections import Reader, Writer
 
 MORE = 255  # the symbol of lengths that says: 255 more, and it goes on
-BITMAP = Alphabet(2, "bitmap", np.array([0, 1], np.float16))
+BITMAP = Alphabet(2, "bitmap", np.arange(2))
 
 
 def write_positions(positions: np.ndarray, writer: Writer) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from .arrays import FLOATS, frozen_floats, frozen_indices
 from .code import Codebooks, check_codebook
 from .entropy import Alphabet
+from .model import exact
 from .sections import Reader, Writer
 
 
@@ -85,4 +86,4 @@ class ScalarCode:
 
     @staticmethod
     def _alphabet(name: str, codebooks: Codebooks) -> Alphabet:
-        return Alphabet(len(codebooks[name]), ("codebook", name), codebooks[name])
+        return Alphabet(len(codebooks[name]), ("codebook", name), exact(codebooks[name]))

@@ -11,6 +11,7 @@ import numpy as np
 from .arrays import frozen_indices
 from .code import Codebooks, check_codebook
 from .entropy import Alphabet
+from .model import exact
 from .sections import Reader, Writer
 
 
@@ -67,7 +68,7 @@ class VectorCode:
 
     @staticmethod
     def _alphabet(name: str, codebooks: Codebooks) -> Alphabet:
-        return Alphabet(len(codebooks[name]), ("codebook", name))
+        return Alphabet(len(codebooks[name]), ("codebook", name), np.abs(exact(codebooks[name])).sum(1))  # sizes
 
 
 def index_shape(shape: tuple[int, ...], d: int) -> tuple[int, ...]:

@@ -1,0 +1,70 @@
+"""The `bitbook` command on files: what it prints, what it returns, and that it needs no torch."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from bitbook import Compressed, ScalarCode
+from bitbook.cli import main
+
+
+@pytest.fixture
+def file(tmp_path) -> str:
+    code = ScalarCode(np.arange(64).reshape(8, 8) % 4, "all")
+    parts = {"dense": {}, "specification": {"factory": "digits_cnn", "arguments": {}}, "original_parameters": 64}
+    Compressed(codes={"a.weight": code}, codebooks={"all": np.float16([-2, -1, 1, 2])}, **parts).save(tmp_path / "a")
+    return str(tmp_path / "a")
+
+
+def test_info_prints_the_ledger_that_adds_up(file, capsys):
+    assert main(["info", file]) == 0
+    out = capsys.readouterr().out
+    size = len(open(file, "rb").read())
+    assert f"ratio           {256 / size:.2f}\n" in out
+    rows = [line.split() for line in out.splitlines() if line.startswith(("file ", "a.weight", "codebooks"))]
+    assert sum(int(row[-2].replace(",", "")) for row in rows) == size
+
+
+def test_verify_tells_good_from_bad(file, tmp_path, capsys):
+    bad = tmp_path / "bad"
+    bad.write_bytes(open(file, "rb").read()[:-1])
+    assert main(["verify", file]) == 0
+    assert main(["verify", file, str(bad)]) == 1
+    assert capsys.readouterr().out.endswith(
+        f"{file}: OK\n{bad}: checksum: does not match: the file is damaged, cut off, or no bitbook file\n"
+    )
+
+
+def test_recount_prints_the_rule_beside_the_file(file, capsys):
+    assert main(["recount", file, "--as", "moea"]) == 0
+    first, second, last = capsys.readouterr().out.splitlines()
+    assert "16.0 bytes      16.00x" in first and "16.0 bytes      16.00x" in second
+    assert last.startswith("file")
+    assert main(["recount", file, "--as", "nobody"]) == 2
+    assert "no rule 'nobody'" in capsys.readouterr().err
+
+
+def test_diff_returns_whether_files_differ(file, capsys):
+    assert main(["diff", file, file]) == 0
+    assert capsys.readouterr().out == ""
+    code = ScalarCode(np.arange(64).reshape(8, 8) % 3, "all")
+    parts = {"dense": {}, "specification": {"factory": "digits_cnn", "arguments": {}}, "original_parameters": 64}
+    other = Compressed(codes={"a.weight": code}, codebooks={"all": np.float16([-2, -1, 1, 2])}, **parts)
+    other.save(file + "2")
+    assert main(["diff", file, file + "2"]) == 1
+    assert "indices differ" in capsys.readouterr().out
+
+
+def test_a_missing_file_is_one_line(capsys, tmp_path):
+    assert main(["info", str(tmp_path / "none")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_no_torch_for_files(file):
+    script = (
+        "import sys; from bitbook.cli import main\n"
+        f"for command in (['info', {file!r}], ['verify', {file!r}], ['diff', {file!r}, {file!r}]): main(command)\n"
+        "sys.exit('torch' in sys.modules or 'numba' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True).returncode == 0

@@ -1,0 +1,51 @@
+"""A file becomes a module that computes what the decoded weights say."""
+
+import numpy as np
+import pytest
+import torch
+from bitbook import Compressed, ScalarCode, networks
+
+SPECIFICATION = {"factory": "digits_cnn", "arguments": {"classes": 10}}
+
+
+@pytest.fixture
+def network() -> torch.nn.Module:
+    torch.manual_seed(0)
+    built = networks.build(SPECIFICATION)
+    for module in built.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_()
+            module.running_var.uniform_(0.5, 2)
+    return built.eval()
+
+
+def compress(network: torch.nn.Module, **options) -> tuple[Compressed, dict[str, torch.Tensor]]:
+    """Code every weight tensor on a fine grid; return also the state with the values of the grid."""
+    state = {name: value.numpy() for name, value in network.state_dict().items()}
+    book, codes = np.linspace(-2, 2, 1025).astype(np.float16), {}
+    for name in [name for name, value in state.items() if value.ndim > 1]:
+        codes[name] = ScalarCode(np.clip(np.rint((state[name] + 2) * 256), 0, 1024).astype(int), "grid")
+        state[name] = codes[name].decode({"grid": book})
+    compressed = Compressed.from_state(
+        state, codes=codes, codebooks={"grid": book}, specification=SPECIFICATION, dtype=np.float32, **options
+    )
+    return compressed, {name: torch.as_tensor(value) for name, value in state.items()}
+
+
+@pytest.mark.parametrize("batch_norm", ["folded", "whole"])
+def test_the_module_computes_what_the_network_did(network, batch_norm):
+    compressed, state = compress(network, batch_norm=batch_norm)
+    network.load_state_dict(state)
+    images = torch.rand(4, 1, 8, 8)
+    with torch.no_grad():
+        torch.testing.assert_close(compressed.to_module()(images), network(images), rtol=1e-4, atol=1e-4)
+
+
+def test_into_fills_a_module_of_one_s_own(network):
+    compressed, _ = compress(network, batch_norm="whole")
+    mine = networks.build(SPECIFICATION)
+    assert compressed.to_module(into=mine) is mine
+    for name, value in compressed.decode().items():
+        torch.testing.assert_close(mine.state_dict()[name], torch.as_tensor(value), rtol=0, atol=0)
+    with pytest.raises(ValueError, match=r"differ in .*weight.*into="):
+        compressed.to_module(into=torch.nn.Linear(3, 3))
