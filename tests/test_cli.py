@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ def file(tmp_path) -> str:
 def test_info_prints_the_ledger_that_adds_up(file, capsys):
     assert main(["info", file]) == 0
     out = capsys.readouterr().out
-    size = len(open(file, "rb").read())
+    size = Path(file).stat().st_size
     assert f"ratio           {256 / size:.2f}\n" in out
     rows = [line.split() for line in out.splitlines() if line.startswith(("file ", "a.weight", "codebooks"))]
     assert sum(int(row[-2].replace(",", "")) for row in rows) == size
@@ -28,7 +29,7 @@ def test_info_prints_the_ledger_that_adds_up(file, capsys):
 
 def test_verify_tells_good_from_bad(file, tmp_path, capsys):
     bad = tmp_path / "bad"
-    bad.write_bytes(open(file, "rb").read()[:-1])
+    bad.write_bytes(Path(file).read_bytes()[:-1])
     assert main(["verify", file]) == 0
     assert main(["verify", file, str(bad)]) == 1
     assert capsys.readouterr().out.endswith(
