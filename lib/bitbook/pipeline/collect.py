@@ -58,7 +58,7 @@ def aggregate(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
             "value_std": round(statistics.stdev(values), 6) if len(values) > 1 else None,
             "seconds": round(sum(row["seconds"] for row in seeds), 1),
             "test_reads": sum(row["test_reads"] for row in seeds),
-            "ratio": round(seeds[0]["ratio"], 4),
+            **{name: seeds[0][name] and round(seeds[0][name], 4) for name in ("ratio", "paper_ratio")},
         }
         found.append(seeds[0] | summary)
     return sorted(found, key=lambda row: (row["task"], row["method"], row["variant"]))

@@ -34,12 +34,10 @@ def clean(name: str) -> None:
 
 
 def data(task: str, params: Path) -> None:
-    """Record the fingerprint of a task's data set."""
-    from bitbook import datasets, tasks
+    """Record the fingerprint of a task's images."""
+    from bitbook import tasks
 
-    name = tasks.get(task).dataset
-    fingerprint = {"dataset": name, "splits": datasets.fingerprint(name)}
-    write_atomically(Results.of(params).data(task), tables.to_json(fingerprint))
+    write_atomically(Results.of(params).data(task), tables.to_json(tasks.get(task).fingerprint()))
 
 
 def execute(kind: str, key: str, params: Path) -> None:
