@@ -45,6 +45,7 @@ def encode(compressed: Compressed) -> tuple[bytes, Ledger]:
     values = {field: getattr(compressed, field) for field in OPTIONAL}
     table |= {field: value for field, value in values.items() if value != getattr(Compressed, field)}
     payload, rows = writer.finish()
+    table = {field: value for field, value in table.items() if value != []}
     header = write_header(table, len(payload) + CHECKSUM_BYTES)
     own = (Row("file", "header", len(header), len(header)), Row("file", "checksum", CHECKSUM_BYTES, CHECKSUM_BYTES))
     return header + payload + checksum(header + payload), Ledger((*own, *rows))
@@ -95,7 +96,7 @@ def _write_codes(codes: Mapping[str, Code], codebooks: Mapping[str, np.ndarray],
 def _read_codes(table: dict[str, Any], reader: Reader, codebooks: Mapping[str, np.ndarray]) -> dict[str, Code]:
     codes: dict[str, Code] = {}
     reader.section = "header"
-    for name, (kind, shape, *words) in ungroup(table.pop("codes")).items():
+    for name, (kind, shape, *words) in ungroup(table.pop("codes", None)).items():
         reader.section = name
         codes[name] = KINDS[kind].read(words, reader.claim(read_shape(shape)), reader, codebooks)
         reader.require(describe(codes[name]) == " ".join([kind, shape, *words]), "is not described canonically")
@@ -113,7 +114,7 @@ def _write_floats(part: str, arrays: Mapping[str, np.ndarray], writer: Writer) -
 
 def _read_floats(part: str, table: dict[str, Any], reader: Reader) -> dict[str, np.ndarray]:
     reader.section = part
-    described = ungroup(table.pop(part.replace(" ", "_")))
+    described = ungroup(table.pop(part.replace(" ", "_"), None))
     shapes = {name: (dtype, reader.claim(read_shape(shape))) for name, (dtype, shape) in described.items()}
     arrays: dict[str, np.ndarray] = {}
     for kind, dtype in FLOATS.items():

@@ -56,14 +56,19 @@ def group(described: Mapping[str, str]) -> list[str]:
 
 
 def ungroup(lines: Any) -> dict[str, list[str]]:
-    """Return the words of each name's description, sorted by name; ValueError unless spelt as `group` does."""
+    """Return the words of each name's description, sorted by name; ValueError unless spelt as `group` does.
+
+    None stands for no names, and no empty list does, so that there is one spelling.
+    """
     described: dict[str, str] = {}
+    if lines is None:
+        return {}
     for line in lines:
         description, patterns = line.split(": ")
         described |= dict.fromkeys(lengthen(patterns, MAX_NAMES - len(described)), description)
     described = dict(sorted(described.items()))
     for name in described:
         check_name(name)
-    if lines != group(described):
+    if not lines or lines != group(described):
         raise ValueError("its table is not in canonical spelling")
     return {name: description.split(" ") for name, description in described.items()}
