@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from .model import FINE, FLAT, LEVEL_OF, MEANS, RESOLUTION, STEP
+from .model import FINE, FLAT, LEVEL_OF, MEANS, STEP, bucket
 from .prediction import FRACTION, factors
 
 MAX_KERNEL = 49  # places of a kernel; a larger one is read as more input channels
@@ -101,12 +101,10 @@ class Field:
             if place:
                 counts = place if mask is None else self._kernel_counts[rows, columns]
                 expected = (self._kernels[rows, columns] * FINE + KERNEL_PRIOR * expected) // (counts + KERNEL_PRIOR)
-            level = LEVEL_OF[np.minimum(expected, len(LEVEL_OF) - 1)]
+            level = LEVEL_OF.take(expected, mode="clip")
             contexts = 1 + MEANS // 2 + MEANS * level
             if self._factors is not None and place:
-                width = RESOLUTION[level]
-                half = MEANS // 2
-                contexts += np.clip((self._mean + width // 2) // width, -half, half).astype(np.int16)
+                contexts += bucket(self._mean, level)
         return contexts.ravel() if mask is None else contexts[mask]
 
     def _predict(self, block: Block, shape: tuple[int, int]) -> np.ndarray:

@@ -25,8 +25,9 @@ MAX_ALPHABET = 1 << 16
 _LEVELS = np.array([0, 1, 2, 3] + [(4 + part) << octave for octave in range(16) for part in range(4)] + [1 << 18])
 LEVEL_OF = np.repeat(np.arange(len(_LEVELS) - 1), np.diff(_LEVELS)).astype(np.int16)  # magnitude -> level
 _TWICE = _LEVELS[:-1] + _LEVELS[1:]  # (levels,) twice the middle magnitude
-RESOLUTION = np.maximum(STEP // 4, _TWICE // (8 * FINE))  # (levels,) width of a bucket of the predicted value
-CONTEXTS = 1 + MEANS * len(RESOLUTION)
+_WIDTHS = np.maximum(STEP // 4, _TWICE // (8 * FINE))  # (levels,) width of a bucket of the predicted value
+_PER_VALUE = ((1 << 14) // _WIDTHS).astype(np.int32)  # (levels,) buckets for each 1 << 14 of predicted value
+CONTEXTS = 1 + MEANS * len(_WIDTHS)
 
 
 def _root16(number: int) -> int:
@@ -34,6 +35,12 @@ def _root16(number: int) -> int:
 
 
 _POWERS = np.array([_root16(2 ** (320 - i)) for i in range(16)])  # 2**20 * 2**(-i/16)
+
+
+def bucket(mean: np.ndarray, level: np.ndarray) -> np.ndarray:
+    """Return the bucket, -(MEANS // 2)..MEANS // 2 as int16, of predicted values (int32) at their levels."""
+    scaled = np.clip(mean, -(1 << 16), 1 << 16) * _PER_VALUE.take(level)  # below 2**29
+    return np.clip(scaled + (1 << 13) >> 14, -(MEANS // 2), MEANS // 2).astype(np.int16)
 
 
 @cache
@@ -94,7 +101,7 @@ class Model:
         if context == FLAT:
             return np.full(self.alphabet, max(1, min(UNIT // 8, FLAT_PRIOR // self.alphabet)))
         level, mean = divmod(context - 1, MEANS)
-        distance = np.abs(self.values - (mean - MEANS // 2) * RESOLUTION[level])  # (k,)
+        distance = np.abs(self.values - (mean - MEANS // 2) * _WIDTHS[level])  # (k,)
         halvings = distance * _decay(level) // STEP  # (k,) in 1/1024
         halvings -= halvings.min()
         weights = self._widths * (_POWERS[halvings >> 6 & 15] >> np.minimum(halvings >> 10, 40))
