@@ -73,8 +73,8 @@ def fit(
     identity = _identity(network, images, labels, recipe, seed) if folder else ""
     images, labels = images.to(device), labels.to(device)
 
-    quiet = rank > 0 or not progress
-    with torch.random.fork_rng(), tqdm(total=steps, unit="step", disable=quiet, mininterval=1) as bar:
+    bar = tqdm(total=steps, unit="step", disable=rank > 0 or not progress, mininterval=1)
+    with bar, torch.random.fork_rng(), torch.backends.cudnn.flags(enabled=True, deterministic=True):
         torch.manual_seed(seed)
         state = _State(network, _optimiser(network, recipe, parameters), seed, averaging=recipe.averaging > 0)
         if folder and state.resume(folder, identity):

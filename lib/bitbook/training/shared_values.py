@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class _Lookup(torch.autograd.Function):
-    """values[indices]; the gradient of a value is the sum over its members, summed in float64 and in a fixed order."""
+    """values[indices]; the gradient of a value is the sum over its members in float64 (and in order, on the CPU)."""
 
     @staticmethod
     def forward(context: Any, values: Tensor, indices: Tensor) -> Tensor:

@@ -39,23 +39,19 @@ class StraightThrough(nn.Module):
     def __init__(self, weights: Tensor, cluster: Callable[[np.ndarray], Clusters], k: int) -> None:
         super().__init__()
         self.cluster = cluster
-        self.register_buffer(
-            "values", weights.new_zeros(k)
-        )  # (k,) ascending; the last one repeated where there are fewer
+        # Where fewer clusters are found, the last value is repeated beyond borders at infinity.
+        self.register_buffer("values", weights.new_zeros(k))  # (k,) ascending
         self.register_buffer("borders", weights.new_zeros(k - 1, dtype=torch.float64))  # (k - 1,)
         self.refresh(weights)
 
     def refresh(self, weights: Tensor) -> None:
         """Find the clusters of the weights as they are now."""
         clusters = self.cluster(weights.detach().cpu().numpy())
-        missing = len(self.values) - len(clusters.values)
-        if missing < 0:
-            raise ValueError(
-                f"{len(clusters.values)} clusters were found where at most {len(self.values)} were promised"
-            )
-        values = np.pad(clusters.values, (0, missing), mode="edge")
-        self.values.copy_(torch.from_numpy(values))
-        self.borders.copy_(torch.from_numpy(np.pad(clusters.borders, (0, missing), constant_values=np.inf)))
+        found, k = len(clusters.values), len(self.values)
+        if found > k:
+            raise ValueError(f"{found} clusters were found where at most {k} were promised")
+        self.values.copy_(torch.from_numpy(np.pad(clusters.values, (0, k - found), mode="edge")))
+        self.borders.copy_(torch.from_numpy(np.pad(clusters.borders, (0, k - found), constant_values=np.inf)))
 
     def indices(self, weights: Tensor) -> Tensor:
         """The cluster of each weight, int64, shape of the weights."""
