@@ -24,7 +24,7 @@ def test_labels_are_nearest(n, d, k):
     assert (labels == exact.argmin(1)).mean() > 0.99
 
 
-@pytest.mark.parametrize("d, widths", [(3, (4, 16)), (9, (4, 8, 16, 32))])
+@pytest.mark.parametrize("d, widths", [(3, (4, 16)), (9, (4, 8, 16))])
 def test_every_number_of_lanes_and_threads_gives_the_same_labels(d, widths):
     rng = np.random.default_rng(d)
     rows = np.round(rng.normal(0, 1, (500, d)), 1).astype(np.float32)  # many near ties
@@ -33,7 +33,7 @@ def test_every_number_of_lanes_and_threads_gives_the_same_labels(d, widths):
     for lanes in widths:
         for threads in (1, 3):
             with Workers(threads) as workers:
-                labels.append(assign(pack(rows, lanes), codebook, workers)[:500])
+                labels.append(assign(pack(rows, np.zeros(d), lanes), codebook, workers)[:500])
     for other in labels[1:]:
         np.testing.assert_array_equal(other, labels[0])
 
@@ -45,3 +45,17 @@ def test_equally_near_codewords_give_the_first():
 
 def test_host_lanes_fit_the_registers():
     assert host_lanes() in (4, 8, 16)
+
+
+@pytest.mark.parametrize(
+    "rows, codebook, fault",
+    [
+        (np.ones((3, 2)), np.ones((4, 3)), "do not fit"),
+        (np.ones(3), np.ones((4, 3)), "do not fit"),
+        (np.full((3, 2), np.nan), np.ones((4, 2)), "rows holds NaN"),
+        (np.ones((3, 2)), np.ones((0, 2)), "codebook is empty"),
+    ],
+)
+def test_refusals(rows, codebook, fault):
+    with pytest.raises(ValueError, match=fault):
+        nearest_codewords(rows, codebook)

@@ -53,9 +53,9 @@ def vector_kmeans(
         raise ValueError(f"rows must be a matrix (n, d), not of shape {rows.shape}: cut the weights into subvectors")
     generator = np.random.default_rng(seed)
     n = len(rows)
-    centre = rows.mean(0, dtype=np.float64)  # float32 is at its best about the mean
+    centre = rows.mean(0, dtype=np.float64)
     spread = rows.std(0, dtype=np.float64)  # (d,)
-    tiles = pack(rows - centre)
+    tiles = pack(rows, centre)
     with Workers(threads) as workers:
         codebook = _seed(tiles, n, k, generator, workers)
         labels = assign(tiles, codebook, workers)
