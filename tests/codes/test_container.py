@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -10,6 +11,8 @@ import bitbook
 import numpy as np
 import pytest
 import safetensors
+from bitbook import GridCode, ScalarCode, SparseCode, VectorCode
+from safetensors.numpy import load_file
 
 
 def assert_same(one: bitbook.Compressed, other: bitbook.Compressed) -> None:
@@ -97,3 +100,62 @@ def test_save_asks_for_the_usual_permissions(make_network, tmp_path):
     (tmp_path / "plain").touch()
     make_network("grid").save(tmp_path / "network.bitbook")
     assert os.stat(tmp_path / "network.bitbook").st_mode == os.stat(tmp_path / "plain").st_mode
+
+
+def test_odd_shapes_come_back():
+    """No weights, one weight, a codebook of one, vectors, five axes, a layer that is all pruned."""
+    codes = {
+        "empty": ScalarCode(np.zeros((0, 3), int), "one"),
+        "single": ScalarCode(np.array(0), "one"),
+        "same": ScalarCode(np.zeros((40, 50), int), "one"),
+        "vector": ScalarCode(np.arange(300) % 3, "three", np.float16(0.5)),
+        "video": ScalarCode(np.arange(2 * 3 * 2 * 3 * 3).reshape(2, 3, 2, 3, 3) % 3, "three"),
+        "wide": ScalarCode(np.arange(2 * 9 * 9).reshape(2, 1, 9, 9) % 3, "three"),
+        "pruned": SparseCode(np.zeros((30, 40), bool), ScalarCode(np.zeros(0, int), "one")),
+        "kept": SparseCode(np.ones((3, 4), bool), VectorCode(np.array([[0], [1], [1]]), "fours", (3, 4))),
+        "removed": GridCode(np.zeros((3, 4), int), np.zeros(3, int), np.zeros(3, int)),
+    }
+    codebooks = {"one": np.float16([2]), "three": np.float32([-1, 0.5, 3]), "fours": np.ones((2, 4), np.float16)}
+    parts = {"dense": {"none": np.zeros((0, 2), np.float16)}, "specification": {}, "original_parameters": 0}
+    network = bitbook.Compressed(codes=codes, codebooks=codebooks, **parts)
+    assert_same(network, bitbook.codes.decode(network.to_bytes()))
+
+
+def test_a_network_can_be_pickled(compressed):
+    assert pickle.loads(pickle.dumps(compressed)).to_bytes() == compressed.to_bytes()
+
+
+@pytest.fixture(scope="module")
+def resnet20(data_folder) -> tuple[dict[str, np.ndarray], bitbook.Compressed]:
+    """The given ResNet-20 with one uniform step of 0.07 for the whole network."""
+    state = load_file(data_folder / "weights" / "cifar10_resnet20.safetensors")
+    book = (np.arange(-40, 41) * 0.07).astype(np.float16)
+    tensors = {name: weights for name, weights in state.items() if weights.ndim > 1}
+    codes = {name: ScalarCode(np.rint(weights / 0.07).astype(int) + 40, "all") for name, weights in tensors.items()}
+    normalisation = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+    arguments = {"depth": 20, "classes": 10, "shortcut": "A", **normalisation}
+    parts = {"codebooks": {"all": book}, "specification": {"factory": "cifar_resnet", "arguments": arguments}}
+    return state, bitbook.Compressed.from_state(state, codes=codes, **parts)
+
+
+def test_header_and_tables_of_a_resnet20_are_small(resnet20):
+    _, network = resnet20
+    parts = network.ledger().by_part()
+    assert network.original_parameters == 269_722
+    assert parts["header"] + parts["coder tables"] + parts["checksum"] < 1200  # the bar is 3000
+
+
+def test_a_resnet20_is_coded_far_below_the_entropy_of_its_layers(resnet20):
+    _, network = resnet20
+    rows = [row for row in network.ledger().rows if row.section in network.codes]
+    assert sum(row.bytes for row in rows) < 0.89 * sum(row.bound for row in rows)
+    assert_same(network, bitbook.codes.decode(network.to_bytes()))
+
+
+def test_fewer_mantissa_bits_stay_close_and_take_less(resnet20):
+    state, network = resnet20
+    parts = {name: getattr(network, name) for name in ("codes", "codebooks", "specification")}
+    coarse = bitbook.Compressed.from_state(state, mantissa=5, **parts)
+    assert len(coarse.to_bytes()) < len(network.to_bytes()) - 600
+    for module, rows in network.batch_norm.items():
+        np.testing.assert_allclose(coarse.batch_norm[module], rows, rtol=2**-6)

@@ -101,7 +101,7 @@ def test_frequencies_are_whole_and_sum_to_a_power_of_two(k):
     for _ in range(3):
         model.learn(rows, np.random.default_rng(0).integers(0, 2**20, (4, k)))
         frequencies = model.frequencies(rows)
-        assert frequencies.dtype == np.int64 and frequencies.min() >= 0
+        assert frequencies.dtype == np.int32 and frequencies.min() >= 0
         np.testing.assert_array_equal((frequencies + 1).sum(1), 1 << PRECISION)
 
 

@@ -99,6 +99,8 @@ class Compressed:
         batch_norm: "folded" or "whole". dtype: float16 or float32, of dense entries and batch norms; mantissa: bits
         that float16 numbers keep of their 10. original_parameters: by default counted from the state.
         """
+        if batch_norm not in ("folded", "whole") or not 0 <= mantissa <= 10:
+            raise ValueError("batch_norm must be 'folded' or 'whole', mantissa a number from 0 to 10")
         state = {name: np.asarray(v) for name, v in state.items() if not name.endswith("num_batches_tracked")}
         modules = [name.removesuffix(".running_var") for name in state if name.endswith(".running_var")]
         modules = [module for module in modules if f"{module}.weight" in state]  # others have nothing to fold into

@@ -47,8 +47,8 @@ def encode(compressed: Compressed) -> tuple[bytes, Ledger]:
     payload, rows = writer.finish()
     table = {field: value for field, value in table.items() if value != []}
     header = write_header(table, len(payload) + CHECKSUM_BYTES)
-    own = (Row("file", "header", len(header), len(header)), Row("file", "checksum", CHECKSUM_BYTES, CHECKSUM_BYTES))
-    return header + payload + checksum(header + payload), Ledger((*own, *rows))
+    own = [Row("file", "header", len(header), len(header)), Row("file", "checksum", CHECKSUM_BYTES, CHECKSUM_BYTES)]
+    return header + payload + checksum(header + payload), Ledger.of(own + rows)
 
 
 def decode(data: bytes, *, max_weights: int = 2**31) -> Compressed:

@@ -19,8 +19,8 @@ from .prediction import FRACTION, factors
 MAX_KERNEL = 49  # places of a kernel; a larger one is read as more input channels
 BLOCK = 1 << 16  # symbols coded at once: bounds the memory beside the symbols themselves
 CHANNEL_PRIOR = 6  # symbols that the tensor's mean magnitude counts for in that of a channel
-MOST = 1 << 22  # expected magnitude of a weight from its channels, so that 32 bits suffice
 KERNEL_PRIOR = 12  # symbols that the channels' mean magnitude counts for in that of a kernel
+LARGEST = 1 << 22  # magnitude expected from the channels; keeps what follows within 32 bits
 
 Block = tuple[int, slice, slice]
 
@@ -97,7 +97,7 @@ class Field:
                 (sums[0, part] * FINE + CHANNEL_PRIOR * overall) // (sums[1, part] + CHANNEL_PRIOR)
                 for sums, part in ((self._rows, rows), (self._columns, columns))
             )
-            expected = np.minimum(row[:, None] * column // overall, MOST).astype(np.int32)  # (rows, columns)
+            expected = np.minimum(row[:, None] * column // overall, LARGEST).astype(np.int32)  # (rows, columns)
             if place:
                 counts = place if mask is None else self._kernel_counts[rows, columns]
                 expected = (self._kernels[rows, columns] * FINE + KERNEL_PRIOR * expected) // (counts + KERNEL_PRIOR)

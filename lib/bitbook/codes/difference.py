@@ -65,7 +65,7 @@ def _codes(one: Compressed, other: Compressed) -> Iterator[Difference]:
 
 
 def _bytes(one: Compressed, other: Compressed) -> Iterator[Difference]:
-    before, after = one.ledger().by_row(), other.ledger().by_row()
+    before, after = ({(r.section, r.part): r.bytes for r in c.ledger().rows} for c in (one, other))
     for section, part in dict.fromkeys([*before, *after]):
         old, new = before.get((section, part), 0), after.get((section, part), 0)
         if old != new:

@@ -6,6 +6,7 @@ scales by exactly 1 and no rounding of floats takes part.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Hashable
 from dataclasses import dataclass
 
@@ -41,14 +42,14 @@ def entropy_bits(counts: np.ndarray) -> float:
     return float((used * (np.log2(used.sum()) - np.log2(used))).sum())
 
 
-class Coder:
+class Coder(ABC):
     """Moves symbols through a model; `transfer` of the subclasses takes them to or from the stream."""
 
     model: Model
 
+    @abstractmethod
     def transfer(self, frequencies: np.ndarray, sizes: np.ndarray, known: np.ndarray | None) -> np.ndarray:
         """Code sizes[i] symbols with frequencies[i], for each i in turn; return them all."""
-        raise NotImplementedError
 
     def flat(self, count: int, known: np.ndarray | None = None) -> np.ndarray:
         """Code `count` symbols without contexts, `known` when encoding; return them."""

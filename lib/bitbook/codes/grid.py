@@ -32,7 +32,8 @@ class GridCode:
     kind: ClassVar[str] = "grid"
 
     def __post_init__(self) -> None:
-        for name, low, high in (("depths", 0, MAX_DEPTH), ("exponents", LOWEST, HIGHEST), ("values", -(2**15), 2**15)):
+        limits = {"depths": (0, MAX_DEPTH), "exponents": (LOWEST, HIGHEST), "values": (-(2**15), 2**15 - 1)}
+        for name, (low, high) in limits.items():
             array = np.asarray(getattr(self, name))
             if array.dtype.kind not in "iu" or (array.size and not low <= array.min() <= array.max() <= high):
                 raise ValueError(f"{name}: must be whole numbers in {low}..{high}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -20,21 +21,24 @@ class Row:
 
 @dataclass(frozen=True)
 class Ledger:
-    """All rows of a file; every byte is counted once."""
+    """All rows of a file, one for each section and part; every byte is counted once."""
 
     rows: tuple[Row, ...]
+
+    @classmethod
+    def of(cls, pieces: Iterable[Row]) -> Ledger:
+        """Return the ledger of pieces in any order: sections in the order of their first piece, parts summed."""
+        sections: dict[str, dict[str, Row]] = {}
+        for piece in pieces:
+            parts = sections.setdefault(piece.section, {})
+            old = parts.get(piece.part, Row(piece.section, piece.part, 0, 0.0))
+            parts[piece.part] = Row(piece.section, piece.part, old.bytes + piece.bytes, old.bound + piece.bound)
+        return cls(tuple(row for parts in sections.values() for row in parts.values()))
 
     @property
     def total(self) -> int:
         """Bytes of the file."""
         return sum(row.bytes for row in self.rows)
-
-    def by_row(self) -> dict[tuple[str, str], int]:
-        """Return the bytes of each section and part, in the order of the file."""
-        sums: dict[tuple[str, str], int] = {}
-        for row in self.rows:
-            sums[row.section, row.part] = sums.get((row.section, row.part), 0) + row.bytes
-        return sums
 
     def by_part(self) -> dict[str, int]:
         """Return the bytes of each part (codes, coder tables, codebooks, ...), largest first."""

@@ -116,7 +116,7 @@ class Model:
         total = (1 << PRECISION) - self.alphabet
         frequencies = weights * total // weights.sum(1, keepdims=True)
         frequencies[np.arange(len(rows)), weights.argmax(1)] += total - frequencies.sum(1)
-        return frequencies
+        return frequencies.astype(np.int32)
 
     def learn(self, rows: np.ndarray, counts: np.ndarray) -> None:
         """Add the counts (len(rows), alphabet) of symbols just coded."""

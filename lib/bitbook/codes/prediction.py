@@ -18,17 +18,18 @@ def correlations(planes: np.ndarray, kernel: tuple[int, int]) -> tuple[int, ...]
     planes: (kh * kw, out, in) whole numbers, one plane for each place in the kernel.
     """
     height, width = kernel
-    whole = planes.reshape(height, width, -1).astype(np.float64)
-    power = np.mean(whole**2)
+    whole = planes.reshape(height, width, -1).astype(np.int64)
+    power = int(np.square(whole).sum())
 
-    def mean(dy: int, dx: int) -> float:
-        if dy >= height or dx >= width or power == 0:
-            return 0.0
+    def correlation(dy: int, dx: int) -> int:
+        if dy >= height or dx >= width or not power:
+            return 0
         low, high = whole[: height - dy], whole[dy:]
-        pairs = ((low[:, : width - dx], high[:, dx:]), (low[:, dx:], high[:, : width - dx]))
-        return float(np.mean([np.mean(a * b) for a, b in pairs]) / power)
+        total = int((low[:, : width - dx] * high[:, dx:]).sum()) + int((low[:, dx:] * high[:, : width - dx]).sum())
+        pairs = 2 * (height - dy) * (width - dx)
+        return max(-ONE, min(ONE, (2 * ONE * total * height * width // (pairs * power) + 1) >> 1))
 
-    return tuple(int(np.clip(round(ONE * mean(*offset)), -ONE, ONE)) for offset in OFFSETS)
+    return tuple(correlation(*offset) for offset in OFFSETS)
 
 
 @lru_cache(maxsize=256)
@@ -41,13 +42,14 @@ def factors(correlation: tuple[int, ...], kernel: tuple[int, int]) -> tuple[tupl
     known = {(0, 0): ONE + 2, **dict(zip(OFFSETS, correlation, strict=True))}  # + 2: some noise keeps it solvable
     places = [(y, x) for y in range(height) for x in range(width)]
 
-    def related(a: int, b: int) -> int:
-        return known.get((abs(places[a][0] - places[b][0]), abs(places[a][1] - places[b][1])), 0)
+    def offset(a: int, b: int) -> tuple[int, int]:
+        return abs(places[a][0] - places[b][0]), abs(places[a][1] - places[b][1])
 
     rules = []
     for place in range(len(places)):
-        near = [p for p in range(place) if related(p, place) or max(np.abs(np.subtract(places[p], places[place]))) <= 2]
-        solved = solve([[related(a, b) for b in near] for a in near], [related(a, place) for a in near])
+        near = [earlier for earlier in range(place) if offset(earlier, place) in known]
+        matrix = [[known.get(offset(a, b), 0) for b in near] for a in near]
+        solved = solve(matrix, [known[offset(earlier, place)] for earlier in near])
         rules.append(tuple((p, factor) for p, factor in zip(near, solved, strict=True) if factor))
     return tuple(rules)
 

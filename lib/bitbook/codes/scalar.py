@@ -45,7 +45,8 @@ class ScalarCode:
 
     def decode(self, codebooks: Codebooks) -> np.ndarray:
         """Return the weights as float32 in the shape of the tensor."""
-        weights = codebooks[self.codebook].astype(np.float32).take(self.indices, mode="clip")
+        book = codebooks[self.codebook].astype(np.float32)
+        weights = book.take(self.indices, mode="clip")  # twice as fast as "raise"; indices are checked elsewhere
         if self.scales is not None:
             weights *= self.scales.astype(np.float32).reshape(-1, *[1] * (len(self.shape) - 1))
         return weights

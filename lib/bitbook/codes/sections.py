@@ -81,7 +81,7 @@ class Writer:
             fork._add("coder tables", bytes([index]))
             way(fork)
             forks.append(fork)
-        self.__dict__ = min(forks, key=lambda fork: fork.bits).__dict__
+        vars(self).update(vars(min(forks, key=lambda fork: fork.bits)))
 
     def finish(self) -> tuple[bytes, list[Row]]:
         """Return all bytes and the ledger's rows for them."""
@@ -109,7 +109,8 @@ def _trials(
         planes = field.planes(indices)
         trials.append(Trial(model, bytes([SPATIAL])))
         trials[1].spatial(field, planes)
-        correlation = correlations(model.values[planes], field.kernel)
+        whole = model.values[planes] if mask is None else model.values[planes] * field.mask
+        correlation = correlations(whole, field.kernel)
         if any(correlation):
             trials.append(Trial(model, bytes([PREDICTED]) + np.array(correlation, np.int8).tobytes()))
             trials[2].spatial(Field(indices.shape, correlation=correlation, mask=mask), planes)
@@ -150,7 +151,8 @@ class Reader:
         else:
             self.require(method <= PREDICTED, f"coding method {method} is unknown")
             self.require(count > 0 and 1 < alphabet.size <= MAX_ALPHABET, "is entropy-coded for no reason")
-            self._source.model = self._models.setdefault(alphabet.model, alphabet.fresh_model())
+            model = self._models[alphabet.model] = self._models.get(alphabet.model) or alphabet.fresh_model()
+            self._source.model = model
             if method == FLAT:
                 symbols = self._source.flat(count)
             else:
