@@ -10,7 +10,6 @@ import pytest
 from bitbook import Compressed, tasks
 from bitbook.cli import main
 from bitbook.pipeline import publish
-from bitbook.pipeline.evaluate import evaluate_file
 from bitbook.pipeline.layout import Results
 from bitbook.pipeline.tables import read
 
@@ -19,18 +18,25 @@ ABOUT = {"hardware": "h", "commit": "c", "command": "dvc repro run@x", "test_rea
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory) -> Path:
-    """A compressed network for the task digits, untrained."""
+    """A compressed network for the task digits that says 3 to every image."""
     path = tmp_path_factory.mktemp("file") / "network.bitbook"
-    state = {name: value.numpy() for name, value in tasks.get("digits").network(seed=0).state_dict().items()}
-    specification = tasks.get("digits").specification
-    Compressed.from_state(state, codes={}, codebooks={}, specification=specification).save(path)
+    task = tasks.get("digits")
+    state = {name: np.zeros_like(value.numpy()) for name, value in task.network().state_dict().items() if value.ndim}
+    state |= {name: np.ones_like(value) for name, value in state.items() if name.endswith("running_var")}
+    state["fc.bias"][3] = 1
+    Compressed.from_state(state, codes={}, codebooks={}, specification=task.specification).save(path)
     return path
 
 
+@pytest.fixture(scope="module")
+def value() -> float:
+    """How often it is right: as often as there are threes."""
+    return (tasks.get("digits").test().labels == 3).double().mean().item()
+
+
 @pytest.fixture
-def add_run(file):
+def add_run(file, value):
     """Writes what a finished run leaves behind, its value being that of the file."""
-    value = evaluate_file(file, tasks.get("digits"))["top1"]
 
     def add(results: Results, key: str, *, variant: str = "v", error: float = 0.0, **parameters) -> None:
         folder = results.output("run", key)
@@ -92,12 +98,12 @@ def test_fewer_seeds_never_replace_more(project, add_run, capsys):
     assert "digits, m, v: kept, since it is over 2 seeds, not 1" in capsys.readouterr().out
 
 
-def test_a_run_made_elsewhere_is_evaluated_here(project, add_run, file):
+def test_a_run_made_elsewhere_is_evaluated_here(project, add_run, file, value):
     results = Results(project.folder / "elsewhere")
     add_run(results, "x", error=0.0019)
     publish.publish(publish.imported_rows(results.folder))
     row = table(project)["v"]
-    assert float(row["value_mean"]) == round(evaluate_file(file, tasks.get("digits"))["top1"], 6)  # what it is here
+    assert float(row["value_mean"]) == round(value, 6)  # what it is here
     assert float(row["ratio"]) == pytest.approx(4 * 14458 / file.stat().st_size, abs=1e-4)
 
 
@@ -120,4 +126,3 @@ def test_large_files_stay_out_and_files_without_a_row_go(project, add_run, monke
     publish.publish(publish.local_rows())
     assert table(project)["v"]["file"] == ""
     assert list((project.folder / "published/files").iterdir()) == []
-    assert np.float64(table(project)["v"]["file_bytes"]) > 0

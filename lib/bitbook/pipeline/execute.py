@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bitbook.pipeline import notebook, processes
+from bitbook.pipeline import notebook, processes, provenance
 from bitbook.pipeline.layout import root, write_atomically
 from bitbook.pipeline.parameters import check
 
@@ -24,8 +24,7 @@ class NotebookFailed(RuntimeError):
 
 def threads() -> int:
     """Return the number of threads to compute with: `$BITBOOK_THREADS`, else the cores this process may use."""
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return int(os.environ.get("BITBOOK_THREADS") or available)
+    return int(os.environ.get("BITBOOK_THREADS") or provenance.cores())
 
 
 def environment() -> dict[str, str]:

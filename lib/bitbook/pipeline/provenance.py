@@ -29,6 +29,11 @@ def commit(folder: Path) -> str:
         return ""
 
 
+def cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
 def hardware() -> str:
     """Return the GPU where there is one, else the processor and the number of cores that may be used."""
     torch = sys.modules.get("torch")
@@ -39,8 +44,7 @@ def hardware() -> str:
     if cpuinfo.exists():
         models = (line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line)
         name = next(models, name)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{name}, {cores} cores"
+    return f"{name}, {cores()} cores"
 
 
 def versions() -> dict[str, str]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from bitbook.pipeline import tables
 from bitbook.pipeline.collect import COLUMNS, aggregate, rows_of
-from bitbook.pipeline.evaluate import evaluate_file
 from bitbook.pipeline.layout import Results, root
 from bitbook.pipeline.stages import read_params
 
@@ -47,12 +47,15 @@ def imported_rows(folder: Path) -> list[dict[str, Any]]:
     Raises PublishError where a value differs by more than TOLERANCE from the one measured here, which is the one kept.
     """
     from bitbook import load, tasks
+    from bitbook.methods import measure
 
     results, rows = Results(folder), []
     for path in sorted((folder / "provenance").glob("*.json")):
         rows += rows_of(results, path.stem)
     for row in rows:
-        measured = evaluate_file(row["file"], tasks.get(row["task"]))[row["metric"]]
+        with tempfile.TemporaryDirectory() as fresh:
+            metrics = measure([row["file"]], tasks.get(row["task"]), folder=Path(fresh))[row["file"]]
+        measured = metrics[row["metric"]]
         if abs(measured - row["value"]) > TOLERANCE:
             said = f"{row['metric']} {row['value']:.4f}"
             raise PublishError(f"{row['file']}: its record says {said}, here it is {measured:.4f}: not published")

@@ -116,8 +116,8 @@ class Run:
         raise FileNotFoundError(f"there is no {paths[0].relative_to(root())}: run `dvc repro {kind}@{key}` first")
 
     def _checksums(self) -> dict[str, str]:
-        inputs = {"net": "net", "task": "data"}
-        files = [self._input(kind, self.parameters[name]) for name, kind in inputs.items() if name in self.parameters]
+        kinds = {"net": "net", "task": "data"}  # the parameters that name what another stage makes
+        files = [self._input(kind, self.parameters[name]) for name, kind in kinds.items() if name in self.parameters]
         return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
     @cached_property
@@ -163,12 +163,6 @@ class Run:
         compressed.save(path)
         return path
 
-    def evaluate(self, path: Path) -> dict[str, float]:
-        """Load a saved file back and return the task's metrics on the test set."""
-        from bitbook.pipeline.evaluate import evaluate_file
-
-        return evaluate_file(path, self.task)
-
     def keep(self, name: str, compute: Callable[[], Any]) -> Any:
         """Return `compute()`, or what it returned in an earlier run with the same parameters, inputs and code.
 
@@ -198,6 +192,8 @@ class Run:
         """
         from bitbook import load
 
+        if path.parent != self.folder:
+            raise ValueError(f"{path} is not among the outputs: save it by run.save")
         metric = self.task.headline
         row = {
             "task": self.task.name,
