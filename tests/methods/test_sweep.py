@@ -7,7 +7,9 @@ import torch
 from bitbook import datasets, tasks, training
 from bitbook.methods import assemble, measure, moea_bins, sweep, weight_tensors
 from bitbook.methods import sweep as sweep_function
+from bitbook.methods.sweep import Candidate
 from bitbook.methods.trials import Trials
+from torch import nn
 
 
 @pytest.fixture(scope="module")
@@ -88,4 +90,35 @@ def test_files_meet_the_test_set_once(task, network, tmp_path):
 def test_trials_refuse_a_record_with_other_fields(tmp_path, task, network):
     compressed = moea_bins.compress(network, task, bins=4, reestimate=False)
     with pytest.raises(TypeError, match="takes"):
-        Trials(sweep_function.__globals__["Candidate"], tmp_path).add("x", compressed, setting=1)
+        Trials(Candidate, tmp_path, identity={}).add("x", compressed, setting=1)
+
+
+def test_a_folder_of_another_sweep_is_refused_and_only_what_is_asked_for_returned(task, network, tmp_path):
+    options = {"folder": tmp_path, "images": 50, "treatments": ["plain"]}
+    sweep(network, task, moea_bins.shared_bins, np.arange(4, 7), **options)
+    (candidate,) = sweep(network, task, moea_bins.shared_bins, [5], **options)
+    assert candidate.setting == 5
+    with pytest.raises(ValueError, match="another search"):
+        sweep(network, task, moea_bins.shared_bins, [5], seed=1, **options)
+
+
+@pytest.mark.parametrize("epsilon", [1e-3, None])
+def test_a_module_of_ones_own_with_its_own_epsilon(task, epsilon, tmp_path):
+    torch.manual_seed(0)
+    norms = [nn.BatchNorm2d(4, eps=epsilon or 1e-5), nn.BatchNorm2d(4, eps=epsilon or 1e-4)]
+    layers = [nn.Conv2d(1, 4, 3), norms[0], nn.Conv2d(4, 4, 3), norms[1], nn.Flatten(), nn.Linear(64, 10)]
+    own = nn.Sequential(*layers).eval()
+    for norm in norms:
+        norm.running_var.fill_(1e-4)
+    codes, codebooks = moea_bins.shared_bins(weight_tensors(own), 5000)
+    if epsilon is None:
+        with pytest.raises(ValueError, match="epsilon"):
+            assemble(own, task, codes, codebooks, reestimate=False)
+        return
+    assemble(own, task, codes, codebooks, reestimate=False).save(tmp_path / "own.bitbook")
+    images = task.calibration(20, seed=0)
+    with pytest.raises(ValueError, match="unknown network factory"):
+        bitbook.load(tmp_path / "own.bitbook").to_module()
+    expected = training.logits(own, images)
+    back = bitbook.load(tmp_path / "own.bitbook").to_module(into=own)
+    torch.testing.assert_close(training.logits(back, images), expected, rtol=0.01, atol=0.01 * float(expected.std()))

@@ -1,6 +1,7 @@
 """The five papers, each in its own symbols, and the baseline that they must beat."""
 
-from bitbook.methods import baseline, moea_bins
+from bitbook.methods import baseline, dpnet, moea_bins
+from bitbook.methods.allocate import allocate
 from bitbook.methods.assemble import assemble, weight_tensors
 from bitbook.methods.compensate import compensate, input_moments
 from bitbook.methods.divergence import Divergence
@@ -11,11 +12,13 @@ from bitbook.methods.sweep import Candidate, sweep
 __all__ = [
     "Candidate",
     "Divergence",
+    "allocate",
     "assemble",
     "baseline",
     "beside",
     "bytes_at",
     "compensate",
+    "dpnet",
     "front",
     "input_moments",
     "measure",

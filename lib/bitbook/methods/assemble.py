@@ -7,7 +7,8 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from bitbook import training
 from bitbook.codes import Code, Compressed
@@ -19,7 +20,7 @@ def weight_tensors(network: nn.Module) -> dict[str, np.ndarray]:
 
     Raises ValueError for a network without such weights.
     """
-    tensors = {name: value.detach().numpy() for name, value in network.named_parameters() if value.ndim > 1}
+    tensors = {name: _array(value) for name, value in network.named_parameters() if value.ndim > 1}
     if not tensors:
         raise ValueError("the network has no weights to share: give one with convolutions or linear layers")
     return tensors
@@ -36,8 +37,13 @@ def assemble(
 ) -> Compressed:
     """Return a network with these codes as Compressed; the network itself is left as it is.
 
-    reestimate: whether the batch norms' statistics are taken again, on augmented training images drawn by the seed.
+    reestimate: whether the batch norms' statistics are taken again, on augmented training images drawn by the seed. A
+    network without a `specification`, of which bitbook.networks knows nothing, can be loaded back only `into` a module.
+    Raises ValueError where batch norms differ in their epsilon.
     """
+    epsilons = {module.eps for module in network.modules() if isinstance(module, _BatchNorm)} or {1e-5}
+    if len(epsilons) > 1:
+        raise ValueError(f"batch norms with different epsilons {sorted(epsilons)} do not go into one file: unify them")
     coded = copy.deepcopy(network)
     parameters = dict(coded.named_parameters())
     with torch.no_grad():
@@ -45,5 +51,15 @@ def assemble(
             parameters[name].copy_(torch.from_numpy(code.decode(codebooks)))
     if reestimate:
         training.reestimate_batch_norm(coded, task.train().images, seed=seed, augmentation=task.recipe.augmentation)
-    state = {name: value.numpy() for name, value in coded.state_dict().items()}
-    return Compressed.from_state(state, codes=codes, codebooks=codebooks, specification=network.specification)
+    return Compressed.from_state(
+        {name: _array(value) for name, value in coded.state_dict().items()},
+        codes=codes,
+        codebooks=codebooks,
+        specification=getattr(network, "specification", {"factory": type(network).__qualname__, "arguments": {}}),
+        original_parameters=sum(value.numel() for value in network.parameters()),
+        epsilon=epsilons.pop(),
+    )
+
+
+def _array(value: Tensor) -> np.ndarray:
+    return value.detach().float().cpu().numpy()

@@ -45,7 +45,7 @@ def input_moments(network: nn.Module, images: Tensor, *, batch_size: int = 100) 
     finally:
         for handle in handles:
             handle.remove()
-    return {name: moment.numpy() for name, moment in moments.items()}
+    return {name: moment.cpu().numpy() for name, moment in moments.items()}
 
 
 def _inputs(layer: nn.Module, x: Tensor) -> Tensor:

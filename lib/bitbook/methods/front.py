@@ -38,8 +38,8 @@ def pick(candidates: Sequence, most_bytes: float):
 def beside(bytes_: np.ndarray, values: np.ndarray, peers: pd.DataFrame) -> pd.DataFrame:
     """Return what our front needs at the value of each peer's file: columns peer, value, peer_bytes, our_bytes, saved.
 
-    peers: columns method, paper_value and paper_bytes, as in published/claims.csv. saved: fraction of the peer's bytes,
-    empty where our front does not reach the value.
+    peers: columns method, paper_value and paper_bytes, as in published/claims.csv. saved: fraction of the peer's bytes.
+    Both are empty where the value lies outside of our front: above its best file, or below its smallest.
     """
     table = peers[["method", "paper_value", "paper_bytes"]].set_axis(["peer", "value", "peer_bytes"], axis=1)
     ours = [bytes_at(bytes_, values, value) for value in table["value"]]
@@ -48,7 +48,7 @@ def beside(bytes_: np.ndarray, values: np.ndarray, peers: pd.DataFrame) -> pd.Da
 
 
 def bytes_at(bytes_: np.ndarray, values: np.ndarray, target: float) -> float | None:
-    """Return the bytes at which a front reaches a metric value, or None where it never does.
+    """Return the bytes at which a front reaches a metric value, or None for a value outside of the front.
 
     bytes_: (n,) file sizes. values: (n,) the metric of each file, larger is better. Test noise makes a measured front
     wiggle, so the values are first made non-decreasing in the bytes by isotonic regression, which averages neighbours

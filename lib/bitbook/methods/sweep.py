@@ -14,6 +14,7 @@ from bitbook.methods.assemble import assemble, weight_tensors
 from bitbook.methods.compensate import compensate, input_moments
 from bitbook.methods.divergence import Divergence
 from bitbook.methods.trials import Trials
+from bitbook.networks import checksum
 from bitbook.tasks import Task
 
 TREATMENTS = ("plain", "re-estimated", "compensated")
@@ -24,8 +25,8 @@ Coding = Callable[[Mapping[str, np.ndarray], float], tuple[dict[str, Code], dict
 class Candidate:
     """One setting tried: its size by each way of coding the indices, its real file, its divergence.
 
-    fixed_bytes, huffman_bytes, entropy_bytes: the indices alone, over the whole network with one table, as papers
-    count. file_bytes: the whole file. divergence: from the float outputs on training images, nats an image.
+    fixed_bytes, huffman_bytes, entropy_bytes: the indices alone, with one table a codebook, as papers count.
+    file_bytes: the whole file. divergence: from the float outputs on training images, nats an image.
     """
 
     file: Path
@@ -53,22 +54,30 @@ def sweep(
 ) -> list[Candidate]:
     """Try every setting, keep each file in the folder, and return what each costs, by treatment and setting.
 
-    coding: turns weights and a setting into codes that share one codebook. treatments: "plain" (nearest values, batch
+    coding: turns weights and a setting into codes and their codebooks. treatments: "plain" (nearest values, batch
     norm as it was), "re-estimated" (nearest values, batch norm re-estimated), "compensated" (indices chosen for the
     layers' outputs at this price of a bit, see `compensate`, and batch norm re-estimated). images: how many augmented
     training images the divergence and the layers' inputs are taken on. A stopped sweep resumes: what has its record in
     the folder is not evaluated again. Raises ValueError where there is no setting, and for an unknown treatment.
     """
-    settings, treatments = sorted(set(settings)), list(treatments)
+    settings = sorted({s.item() if isinstance(s, np.generic) else s for s in settings})
+    treatments = sorted(set(treatments))
     if not settings:
         raise ValueError("a sweep needs at least one setting: the range given is empty")
-    if unknown := set(treatments) - set(TREATMENTS):
-        raise ValueError(f"treatments are {', '.join(TREATMENTS)}, not {', '.join(sorted(unknown))}")
+    if unknown := [t for t in treatments if t not in TREATMENTS]:
+        raise ValueError(f"treatments are {', '.join(TREATMENTS)}, not {', '.join(unknown)}")
     tensors = weight_tensors(network)
-    trials = Trials(Candidate, folder)
+    identity = {
+        "network": checksum(network.state_dict()),
+        "task": task.name,
+        "images": images,
+        "seed": seed,
+        "price": price,
+    }
+    trials = Trials(Candidate, folder, identity=identity)
+    names = {(setting, t): f"{setting!r}-{t}" for t in treatments for setting in settings}
     divergence, moments = None, None
-    for setting, treatment in trials.progress([(s, t) for s in settings for t in treatments]):
-        name = f"{setting:g}-{treatment}"
+    for (setting, treatment), name in trials.progress(list(names.items())):
         if name in trials:
             continue
         divergence = divergence or Divergence(network, task, images=images, seed=seed)
@@ -77,19 +86,25 @@ def sweep(
             moments = moments or input_moments(network, divergence.images)
             codes = compensate(tensors, codes, codebooks, moments, price=price)
         compressed = assemble(network, task, codes, codebooks, reestimate=treatment != "plain", seed=seed)
-        (codebook,) = codebooks.values()
-        counts = sum(np.bincount(code.indices.ravel(), minlength=len(codebook)) for code in codes.values())  # (k,)
-        shared = int(np.count_nonzero(counts))
+        tables = _counts(codes, codebooks)
         trials.add(
             name,
             compressed,
             setting=setting,
             treatment=treatment,
-            shared=shared,
-            fixed_bytes=fixed_bits(shared) * int(counts.sum()) / 8,
-            huffman_bytes=huffman_bits(counts) / 8,
-            entropy_bytes=entropy_bits(counts) / 8,
+            shared=int(sum(map(np.count_nonzero, tables))),
+            fixed_bytes=sum(fixed_bits(int(np.count_nonzero(counts))) * int(counts.sum()) for counts in tables) / 8,
+            huffman_bytes=sum(map(huffman_bits, tables)) / 8,
+            entropy_bytes=sum(map(entropy_bits, tables)) / 8,
             file_bytes=len(compressed.to_bytes()),
             divergence=divergence(compressed),
         )
-    return sorted(trials.all(), key=lambda candidate: (candidate.treatment, candidate.setting))
+    return [trials[name] for name in names.values()]
+
+
+def _counts(codes: Mapping[str, Code], codebooks: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    """How often each value of each codebook is used, (k,) per codebook."""
+    tables = {name: np.zeros(len(book), np.int64) for name, book in codebooks.items()}
+    for code in codes.values():
+        tables[code.codebook] += np.bincount(code.indices.ravel(), minlength=len(tables[code.codebook]))
+    return list(tables.values())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -71,9 +72,9 @@ def fronts(
     logarithmic. joined: whether lines join the points of a curve.
     """
     (axis,) = figure(height=4)
-    for (name, (sizes, values)), colour in zip(curves.items(), COLOURS, strict=False):
+    for (name, (sizes, values)), colour in zip(curves.items(), cycle(COLOURS), strict=False):
         axis.plot(sizes, values, linestyle="-" if joined else "", marker=".", color=colour, label=name)
-    for (name, (sizes, values)), mark in zip((points or {}).items(), "DsXP", strict=False):
+    for (name, (sizes, values)), mark in zip((points or {}).items(), cycle("DsXP"), strict=False):
         axis.plot(sizes, values, mark, color="0.25", label=name, markersize=6)
     if level:
         axis.axhline(level[1], color="0.5", linestyle="--", linewidth=1, label=level[0], zorder=0)

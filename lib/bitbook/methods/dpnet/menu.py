@@ -1,0 +1,86 @@
+"""What each layer may be clustered to, what that takes and costs, and the best choice within a budget."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from bitbook import training
+from bitbook.codes import Code, ScalarCode
+from bitbook.methods.allocate import allocate
+from bitbook.methods.assemble import assemble
+from bitbook.methods.compensate import compensate
+from bitbook.methods.divergence import Divergence
+from bitbook.tasks import Task
+
+Coded = tuple[Mapping[str, ScalarCode], Mapping[str, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Menu:
+    """Options of every layer, one codebook each.
+
+    options: codes and codebooks of the whole network, a pair an option. bytes: (layers, options) in a real file.
+    divergence: (layers, options) of the network's outputs when that layer alone takes that option, nats an image.
+    rest: bytes of a file that belong to no layer.
+    """
+
+    options: tuple[Coded, ...]
+    bytes: np.ndarray
+    divergence: np.ndarray
+    rest: int
+
+    def within(self, budget: float) -> tuple[dict[str, Code], dict[str, np.ndarray]]:
+        """Return codes and codebooks of least summed divergence whose file keeps the budget.
+
+        That divergences add up is an assumption: they nearly do while they are small. Raises ValueError for a budget
+        below what the smallest options take.
+        """
+        layers = list(self.options[0][0])
+        chosen = allocate(self.divergence, self.bytes, budget - self.rest)
+        codes = {name: self.options[option][0][name] for name, option in zip(layers, chosen, strict=True)}
+        books = {name: self.options[option][1][name] for name, option in zip(layers, chosen, strict=True)}
+        return codes, books
+
+
+def menu(
+    network: nn.Module,
+    task: Task,
+    tensors: Mapping[str, np.ndarray],
+    options: Sequence[Coded],
+    divergence: Divergence,
+    *,
+    moments: Mapping[str, np.ndarray] | None = None,
+    price: float = 0.1,
+) -> Menu:
+    """Measure what each option takes and costs in each layer, one pass over the divergence's images each.
+
+    tensors: the weights, by name. options: codes and codebooks, a codebook of the layer's own name for each layer.
+    moments: of `input_moments`; then rounding is compensated, at this price of a bit.
+    """
+    if moments is not None:
+        options = [(compensate(tensors, codes, books, moments, price=price), books) for codes, books in options]
+    sizes = np.zeros((len(tensors), len(options)))
+    costs = np.zeros((len(tensors), len(options)))
+    scratch = copy.deepcopy(network)
+    weights = dict(scratch.named_parameters())
+    with tqdm(total=costs.size, desc="layers and options", unit="pass") as bar:
+        for o, (codes, books) in enumerate(options):
+            ledger = assemble(network, task, codes, books, reestimate=False).ledger()
+            for layer, (name, code) in enumerate(codes.items()):
+                sizes[layer, o] = sum(row.bytes for row in ledger.rows if row.section == name)
+                original = weights[name].detach().clone()
+                with torch.no_grad():
+                    weights[name].copy_(torch.from_numpy(code.decode(books)))
+                    outputs = training.logits(scratch, divergence.images)
+                    weights[name].copy_(original)
+                costs[layer, o] = training.kl_divergence(divergence.float_logits, outputs)
+                bar.update()
+    rest = ledger.total - int(sizes[:, -1].sum())
+    return Menu(tuple(options), sizes, costs, rest)

@@ -1,0 +1,70 @@
+"""DP-Net without training on the bundled digits: optimal layers, the menu, and budgets that files keep."""
+
+import kmeans1d
+import numpy as np
+import pytest
+from bitbook import tasks, training
+from bitbook.methods import Divergence, assemble, dpnet, weight_tensors
+
+
+@pytest.fixture(scope="module")
+def task():
+    return tasks.get("digits")
+
+
+@pytest.fixture(scope="module")
+def network(task):
+    network = task.network(seed=0)
+    train = task.train()
+    training.fit(network, train.images[:600], train.labels[:600], training.Recipe(epochs=3), seed=0, progress=False)
+    return network.eval()
+
+
+def test_every_layer_is_clustered_as_well_as_a_peer_does(network):
+    tensors = weight_tensors(network)
+    codes, codebooks = dpnet.optimal_layers(tensors, 5)
+    for name, tensor in tensors.items():
+        clusters, centroids = kmeans1d.cluster(tensor.ravel().astype(float).tolist(), 5)
+        np.testing.assert_allclose(codebooks[name], np.float16(centroids), rtol=1e-3)
+        np.testing.assert_array_equal(codes[name].indices.ravel(), clusters)
+
+
+def test_a_wider_step_takes_fewer_bits(network):
+    tensors = weight_tensors(network)
+    used = [dpnet.entropy_constrained_layers(tensors, step)[1] for step in (0.2, 1.0)]
+    assert all(len(used[1][name]) < len(used[0][name]) for name in tensors)
+
+
+def test_menu_measures_what_a_single_coded_layer_costs(task, network):
+    tensors, divergence = weight_tensors(network), Divergence(network, task, images=100)
+    options = [dpnet.optimal_layers(tensors, k) for k in (2, 8)]
+    menu = dpnet.menu(network, task, tensors, options, divergence)
+    layer = list(tensors).index("conv2.weight")
+    codes, books = menu.options[0]
+    alone = assemble(network, task, {"conv2.weight": codes["conv2.weight"]}, books, reestimate=False)
+    # Batch norm and the dense layers are stored in half precision in the file, so the two agree only nearly.
+    assert menu.divergence[layer, 0] == pytest.approx(divergence(alone), rel=0.05)
+    whole = assemble(network, task, *menu.options[1], reestimate=False)
+    assert menu.bytes[:, 1].sum() + menu.rest == len(whole.to_bytes())
+
+
+@pytest.mark.parametrize("rounding", ["nearest", "compensated"])
+def test_files_keep_their_budget(task, network, rounding):
+    before = weight_tensors(network)["conv2.weight"].copy()
+    sizes = [
+        len(dpnet.compress(network, task, budget=budget, rounding=rounding, images=100).to_bytes())
+        for budget in (4000, 6000)
+    ]
+    assert 3000 < sizes[0] <= 4050 and sizes[0] < sizes[1] <= 6050
+    np.testing.assert_array_equal(weight_tensors(network)["conv2.weight"], before)
+
+
+def test_k_clusters_for_every_layer(task, network):
+    compressed = dpnet.compress(network, task, k=4, images=100)
+    assert {len(book) for book in compressed.codebooks.values()} == {4}
+
+
+@pytest.mark.parametrize("arguments", [{}, {"k": 4, "budget": 5000}, {"k": 4, "rounding": "up"}, {"budget": 10}])
+def test_nonsense_is_refused(task, network, arguments):
+    with pytest.raises(ValueError, match=r"either k|rounding is|smallest options"):
+        dpnet.compress(network, task, images=50, **arguments)
