@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the ledger: `bytes` of the file hold this part of this section; no code can beat `bound` bytes.
+    """One line of the ledger: `bytes` of the file hold this part of this section.
 
-    The bound of coded symbols is their zero-order entropy; other rows are their own bound.
+    bound: bytes of the symbols' zero-order entropy, which a coder without contexts cannot beat; 0 for coder tables,
+    the bytes themselves for header and checksum.
     """
 
     section: str

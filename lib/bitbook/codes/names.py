@@ -22,11 +22,12 @@ def shorten(names: Iterable[str]) -> str:
     """Return patterns, separated by spaces, that stand for exactly these names; their order does not matter."""
     patterns = {tuple((word,) for word in _WORDS.findall(name)) for name in names}
     for place in reversed(range(max(map(len, patterns), default=0))):
-        merged: dict[tuple, set[str]] = {}
+        merged: dict[tuple, set[str]] = {}  # what stands before and behind the place -> the words that stand there
         for pattern in patterns:
-            merged.setdefault((pattern[:place], pattern[place + 1 :]), set()).update(*pattern[place : place + 1])
-        patterns = {
-            head + ((tuple(sorted(words, key=lambda word: (len(word), word))),) if words else ()) + tail
+            if place < len(pattern):
+                merged.setdefault((pattern[:place], pattern[place + 1 :]), set()).update(pattern[place])
+        patterns = {pattern for pattern in patterns if place >= len(pattern)} | {
+            (*head, tuple(sorted(words, key=lambda word: (len(word), word))), *tail)
             for (head, tail), words in merged.items()
         }
     return " ".join(sorted("".join(w[0] if len(w) == 1 else "{" + ",".join(w) + "}" for w in p) for p in patterns))
