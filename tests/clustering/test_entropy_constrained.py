@@ -164,9 +164,10 @@ def test_beats_kmeans_at_every_rate_on_real_layers(data_folder):
         ([1.0, 2.0], 0.0, None, "price must be finite and above zero"),
         ([1.0, 2.0], np.inf, None, "price must be finite"),
         ([1.0, 2.0], np.nan, None, "price must be finite"),
-        ([1.0, np.nan], 1.0, None, "NaN or infinity"),
+        ([1.0, np.nan], 1.0, None, "NaN"),
         ([], 1.0, None, "empty"),
         ([1.0, 2.0], 1.0, [0, 1], "counts must be finite and above zero"),
+        ([1.0, 2.0], 1.0, [0.5, 1.0], "counts must be integers"),
     ],
 )
 def test_refusals(x, price, counts, fault):

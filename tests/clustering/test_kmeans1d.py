@@ -103,11 +103,17 @@ def test_equal_steps_leave_every_number_of_clusters_at_one_price(n, k):
     assert len(clusters.values) == k and clusters.cost == pytest.approx(best, rel=1e-12)
 
 
-@pytest.mark.parametrize("x", [[3.5], [3.5] * 7, [1.0, 2.0, 2.0, 1.0], [0.0, -0.0, 1e-300, 1e30]])
+@pytest.mark.parametrize("x", [[3.5], [3.5] * 7, [1.0, 2.0, 2.0, 1.0], [0.0, -0.0, 1e-300, 1e17]])
 def test_fewer_distinct_numbers_than_clusters(x):
     clusters = kmeans1d(np.array(x, np.float32), 8)
     assert clusters.values.tolist() == np.unique(np.array(x, np.float32)).tolist() and clusters.cost == 0.0
     np.testing.assert_array_equal(clusters.values[clusters.labels].astype(np.float32), np.array(x, np.float32))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.int8, np.bool_])
+def test_other_types_of_numbers(dtype):
+    clusters = kmeans1d(np.array([[1, 0], [0, 1]], dtype), 2)
+    assert clusters.values.tolist() == [0.0, 1.0] and clusters.labels.tolist() == [[1, 0], [0, 1]]
 
 
 def test_one_cluster_is_the_mean():
@@ -121,6 +127,8 @@ def test_sorted_weights_give_the_same_clusters():
     assert prepared.labels is None and prepared.cost == whole.cost
     np.testing.assert_array_equal(prepared.values, whole.values)
     np.testing.assert_array_equal(prepared.borders, whole.borders)
+    with pytest.raises(ValueError, match="part of SortedWeights"):
+        kmeans1d(sort_weights(x), 9, weights=np.ones(600))
 
 
 def test_new_numbers_go_to_the_nearest_value():
@@ -156,8 +164,9 @@ def test_layers_do_not_depend_on_threads():
     [
         ([1.0, 2.0], 0, None, "k must be at least 1"),
         ([], 2, None, "empty"),
-        ([1.0, np.nan], 2, None, "NaN or infinity"),
-        ([1.0, -np.inf], 2, None, "NaN or infinity"),
+        ([1.0, np.nan], 2, None, "NaN.* 1 of 2"),
+        ([1.0, -np.inf], 2, None, "infinity"),
+        ([1.0, 1e200], 2, None, "beyond 1e.18"),
         ([1.0, 2.0], 2, [1.0], "1 entries for 2 weights"),
         ([1.0, 2.0], 2, [1.0, 0.0], "above zero"),
         ([1.0, 2.0], 2, [1.0, np.inf], "finite"),

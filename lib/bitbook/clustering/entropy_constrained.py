@@ -5,7 +5,7 @@ import numpy as np
 
 from .clusters import Clusters, clusters_at
 from .contiguous import trace
-from .sorted_weights import SortedWeights, sort_weights
+from .sorted_weights import SortedWeights, prepared
 
 FINER = 33  # positions tried around each border when borders are refined
 
@@ -35,11 +35,7 @@ def entropy_constrained(
     """
     if not 0 < price < np.inf:
         raise ValueError(f"price must be finite and above zero, not {price}")
-    if isinstance(x, SortedWeights):
-        points, x = x, None
-    else:
-        x = np.asarray(x)
-        points = sort_weights(x, counts=counts, importance=importance)
+    points, x = prepared(x, counts=counts, importance=importance)
     solve = _cheapest_around_zero if zero else _cheapest
     exact = resolution is None or len(points) <= resolution
     candidates = np.arange(len(points) + 1) if exact else points.coarse(resolution)

@@ -7,7 +7,7 @@ import numpy as np
 
 from .clusters import Clusters, clusters_at
 from .contiguous import last_borders, trace
-from .sorted_weights import SortedWeights, sort_weights
+from .sorted_weights import SortedWeights, prepared
 from .threads import Workers
 
 COARSE = 8192  # positions of the coarse problem that finds the price; the clusters do not depend on it
@@ -24,11 +24,7 @@ def kmeans1d(x: np.ndarray | SortedWeights, k: int, *, weights: np.ndarray | Non
     """
     if k < 1:
         raise ValueError(f"k must be at least 1, not {k}")
-    if isinstance(x, SortedWeights):
-        points, x = x, None
-    else:
-        x = np.asarray(x)
-        points = sort_weights(x, importance=weights)
+    points, x = prepared(x, importance=weights)
     positions = _cheapest_positions(points, k)
     return clusters_at(points, positions, points.intervals(positions)[1], 0.0, x)
 

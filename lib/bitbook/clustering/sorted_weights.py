@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numba as nb
 import numpy as np
 
+LARGEST = 1e18  # of a weight: the squares of float32 overflow soon after
+
 
 @dataclass(frozen=True)
 class SortedWeights:
@@ -32,12 +34,12 @@ class SortedWeights:
         return counts, means, np.maximum(second - first * shift, 0.0)
 
     def coarse(self, number: int) -> np.ndarray:
-        """At most `number` ascending positions, first and last included: half at equal ranks, half at equal steps.
+        """About `number` ascending positions, first and last included: half at equal ranks, half at equal steps.
 
         Equal ranks follow the bulk of the weights, equal steps tell their tails apart.
         """
-        ranks = np.linspace(0, len(self), number // 2).astype(np.int64)
-        steps = np.linspace(self.values[0], self.values[-1], number - number // 2)
+        ranks = np.linspace(0, len(self), max(number // 2, 2)).astype(np.int64)
+        steps = np.linspace(self.values[0], self.values[-1], number // 2)
         return np.union1d(ranks, np.searchsorted(self.values, steps))
 
 
@@ -51,6 +53,8 @@ def sort_weights(
     its counts together; by default its count.
     Raises ValueError for empty input, NaN, infinities, or counts and importances that do not fit.
     """
+    if counts is not None and np.asarray(counts).dtype.kind not in "iu":
+        raise ValueError(f"counts must be integers, not {np.asarray(counts).dtype}")
     x = checked(weights, "weights").reshape(-1)
     if counts is None and importance is None:
         x, number = np.sort(x).astype(np.float64), np.ones(x.size, np.int64)
@@ -64,15 +68,28 @@ def sort_weights(
     return SortedWeights(*_accumulate(x, number, mass, centre, 1 + np.count_nonzero(x[1:] != x[:-1])), float(centre))
 
 
+def prepared(
+    x: np.ndarray | SortedWeights, *, counts: np.ndarray | None = None, importance: np.ndarray | None = None
+) -> tuple[SortedWeights, np.ndarray | None]:
+    """Sorted weights, and the weights as an array where they came as one, to be labelled."""
+    if not isinstance(x, SortedWeights):
+        x = checked(x, "weights")
+        return sort_weights(x, counts=counts, importance=importance), x
+    if counts is not None or importance is not None:
+        raise ValueError("counts and importance are part of SortedWeights: give them to sort_weights")
+    return x, None
+
+
 def checked(weights: np.ndarray, name: str) -> np.ndarray:
-    """The array itself, once it is known to be floating point, not empty and finite."""
+    """The array as float32 or float64, once it is known to be neither empty nor unfit for squares."""
     weights = np.asarray(weights)
     if weights.size == 0:
         raise ValueError(f"{name} is empty: there is nothing to cluster")
     if weights.dtype not in (np.float32, np.float64):
         weights = weights.astype(np.float64)
-    if not np.isfinite(weights).all():
-        raise ValueError(f"{name} holds NaN or infinity ({np.count_nonzero(~np.isfinite(weights))} of {weights.size})")
+    fit = np.abs(weights) <= LARGEST  # false for NaN
+    if not fit.all():
+        raise ValueError(f"{name} holds NaN, infinity or beyond {LARGEST:g}: {fit.size - fit.sum()} of {fit.size}")
     return weights
 
 
