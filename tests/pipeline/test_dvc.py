@@ -80,7 +80,7 @@ def test_an_edit_to_what_is_shown_reruns_the_notebook_but_not_its_work(reproduce
 def test_a_lost_result_comes_back_from_the_store(reproduced):
     for lost in ("results/nets", "results/executed", ".dvc/cache"):
         shutil.rmtree(reproduced.folder / lost)
-    assert reproduced.repro("net@tiny-s0") == ["net@tiny-s0"]
+    assert "net@tiny-s0" in reproduced.repro("net@tiny-s0")
     assert (reproduced.folder / "epochs.txt").read_text().split() == ["0", "1", "2"]  # not trained again
 
 
