@@ -29,7 +29,8 @@ def after_step(step, steps):
     if step == kill:
         os.kill(os.getpid(), signal.SIGKILL)
 recipe = Recipe(epochs=4, warmup=0.25, label_smoothing=0.1, augmentation="crop1", averaging=0.9)
-history = fit(network, train.images, train.labels, recipe, seed=0, folder=folder, after_step=after_step, progress=False)
+hooks = {"after_step": after_step, "name": "a kill"}
+history = fit(network, train.images, train.labels, recipe, seed=0, folder=folder, progress=False, **hooks)
 print(taken[:1], taken[-1:], history.loss, networks.checksum(network.state_dict()))
 """
 
@@ -97,6 +98,7 @@ def test_a_finished_training_is_not_done_again(tmp_path):
             seed=0,
             folder=tmp_path,
             after_step=lambda step, _: steps.append(step),
+            name="steps noted",
             progress=False,
         )
         ends.append((history, networks.checksum(network.state_dict())))
@@ -113,6 +115,24 @@ def test_another_training_in_the_same_folder_is_refused(tmp_path):
         arguments = {"images": images, "labels": labels, "recipe": Recipe(epochs=1), "seed": 0} | changed
         with pytest.raises(ValueError, match="another training"):
             fit(other, folder=tmp_path, progress=False, **arguments)
+
+
+def test_objectives_groups_and_hooks_need_a_name_that_tells_trainings_apart(tmp_path):
+    def train(**options):
+        network, labels = line(), torch.zeros(4, dtype=torch.int64)
+        groups = [{"params": network.parameters(), "lr": 0.5}] if options.pop("grouped", False) else None
+        recipe = Recipe(**PLAIN, epochs=1, batch_size=4)
+        fit(network, ONES, labels, recipe, seed=0, folder=tmp_path, parameters=groups, progress=False, **options)
+
+    for unnamed in ({"objective": slope}, {"grouped": True}, {"after_step": lambda step, steps: None}):
+        with pytest.raises(ValueError, match="give name="):
+            train(**unnamed)
+    assert not list(tmp_path.iterdir())
+    train(objective=slope, name="slope")
+    train(objective=slope, name="slope")
+    for other in ({}, {"objective": cross_entropy(0.5), "name": "smoothed"}):
+        with pytest.raises(ValueError, match="another training"):
+            train(**other)
 
 
 def line(value=0.0):

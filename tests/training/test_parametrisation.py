@@ -31,7 +31,8 @@ def train(folder, stop=None):
             raise Interrupted
 
     recipe = Recipe(epochs=6, batch_size=128, warmup=0.2)
-    fit(network, digits.images, digits.labels, recipe, seed=0, folder=folder, after_step=after_step, progress=False)
+    hooks = {"after_step": after_step, "name": "half pruned, 8 values"}
+    fit(network, digits.images, digits.labels, recipe, seed=0, folder=folder, progress=False, **hooks)
     return network, names
 
 

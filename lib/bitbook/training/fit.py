@@ -47,6 +47,7 @@ def fit(
     objective: Objective | None = None,
     parameters: Iterable[dict[str, Any]] | None = None,
     after_step: Callable[[int, int], None] | None = None,
+    name: str = "",
 ) -> History:
     """Train a network in place on images uint8 or float (N, C, H, W) and labels (N,), on the device where it is.
 
@@ -55,13 +56,17 @@ def fit(
     the same weights, and a finished one returns at once. `objective` replaces the cross-entropy; `parameters` are
     optimiser groups, whose own `lr` and `weight_decay` replace the recipe's; `after_step(step, steps)` runs after
     every optimiser step, steps counted from 1 (what it keeps must be in the network's buffers, or follow from the
-    step). The last images of an epoch that fill no batch are left out.
+    step). A checkpoint cannot tell these three apart, so with `folder` they need a `name` that says what they are and
+    do. The last images of an epoch that fill no batch are left out.
 
     Inside `distributed.processes` every process trains on an equal share of each batch, with batch-norm statistics of
     its own, of which the first process's are kept.
 
-    Raises ValueError where the folder holds the checkpoint of another training, and for a batch that cannot be shared.
+    Raises ValueError where the folder holds the checkpoint of another training, for one without the name it needs, and
+    for a batch that cannot be shared.
     """
+    if folder and not name and (objective, parameters, after_step) != (None, None, None):
+        raise ValueError("fit: with a folder, an objective, parameters or after_step need a name: give name=")
     rank, processes = distributed.place()
     batch_size = min(recipe.batch_size, len(images))
     if batch_size % processes:
@@ -70,7 +75,7 @@ def fit(
     steps = recipe.epochs * epoch_steps
     device = next(network.parameters()).device
     objective = objective or cross_entropy(recipe.label_smoothing)
-    identity = _identity(network, images, labels, recipe, seed) if folder else ""
+    identity = _identity(network, images, labels, recipe, seed, name) if folder else ""
     images, labels = images.to(device), labels.to(device)
 
     bar = tqdm(total=steps, unit="step", disable=rank > 0 or not progress, mininterval=1)
@@ -170,11 +175,13 @@ def _floats(network: nn.Module) -> list[Tensor]:
     return [value.detach() for value in network.state_dict().values() if value.is_floating_point()]
 
 
-def _identity(network: nn.Module, images: Tensor | ImageFiles, labels: Tensor, recipe: Recipe, seed: int) -> str:
-    """What makes two trainings the same: start, recipe, seed and data."""
+def _identity(
+    network: nn.Module, images: Tensor | ImageFiles, labels: Tensor, recipe: Recipe, seed: int, name: str
+) -> str:
+    """What makes two trainings the same: start, recipe, seed, data and the name of what the caller gave."""
     if isinstance(images, Tensor):
         content = images.permute(0, 2, 3, 1).contiguous().cpu().numpy()
     else:
         content = repr(images.paths).encode()
     data = f"{tuple(images.shape)} {zlib.crc32(content):08x} {zlib.crc32(labels.contiguous().cpu().numpy()):08x}"
-    return f"{checksum(network.state_dict())} {recipe} {seed} {data}"
+    return f"{checksum(network.state_dict())} {recipe} {seed} {data} {name!r}"
