@@ -100,7 +100,8 @@ def make_project(folder: Path, *, pause: float = 0, more: Sequence[tuple[str, st
     """
     worker = [("code", 'import subprocess\nworker = subprocess.Popen(["sleep", "300"])')] if pause else []
     networks = [*NETWORKS[:4], *worker, *NETWORKS[4:]]
-    for name in ("dvc.yaml", ".dvcignore", ".dvc/config", ".dvc/.gitignore", ".gitignore"):
+    copied = ("dvc.yaml", ".dvcignore", ".dvc/config", ".dvc/.gitignore", ".gitignore", "published/claims.csv")
+    for name in copied:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, folder / name)
     (folder / "params.yaml").write_text(PARAMS)

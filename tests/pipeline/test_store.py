@@ -9,6 +9,7 @@ import time
 
 import numpy as np
 import pytest
+from bitbook import Compressed
 from bitbook.pipeline.store import Store, key_of
 
 HOLD = """
@@ -54,6 +55,13 @@ def test_arrays_are_kept_to_the_last_bit(tmp_path):
     assert kept.keys() == arrays.keys()
     for name, values in arrays.items():
         assert (kept[name].dtype, kept[name].tobytes()) == (values.dtype, values.tobytes())
+
+
+def test_a_compressed_network_is_kept_as_its_file(tmp_path):
+    compressed = Compressed({}, {}, {"a": np.ones(3, np.float32)}, {}, original_parameters=3)
+    store = Store(tmp_path)
+    assert store.keep("x.bitbook", lambda: compressed).to_bytes() == compressed.to_bytes()
+    assert store.keep("x.bitbook", lambda: None).to_bytes() == compressed.to_bytes()
 
 
 def test_what_fails_keeps_nothing(tmp_path):
