@@ -9,7 +9,7 @@ import sys
 import pytest
 import torch
 from bitbook import datasets, networks, tasks
-from bitbook.training import Recipe, cross_entropy, evaluate, fit
+from bitbook.training import Recipe, checkpoint, cross_entropy, evaluate, fit
 from torch import nn
 from torch.nn import functional as F
 
@@ -185,6 +185,18 @@ def test_parameter_groups_keep_their_own_rates():
     fit(network, ONES, labels, recipe, seed=0, objective=slope, parameters=groups, progress=False)
     assert network[1].weight[0, 0].item() == pytest.approx(-0.5)
     assert network[1].bias[0].item() == pytest.approx(-0.1)
+
+
+def test_a_training_that_diverges_stops_and_is_not_kept(tmp_path):
+    recipe = Recipe(epochs=3, batch_size=4, schedule="constant", learning_rate=1e200, **PLAIN)
+
+    def square(network, images, labels):
+        return network(images)[:, 0].square().mean()
+
+    labels, options = torch.zeros(4, dtype=torch.int64), {"folder": tmp_path, "name": "square", "objective": square}
+    with pytest.raises(FloatingPointError, match=r"epoch 2 of 3 is inf with learning rate 1e\+200: lower"):
+        fit(line(1.0), ONES, labels, recipe, seed=0, progress=False, **options)
+    assert len(checkpoint.load(tmp_path / "checkpoint.pt")["losses"]) == 1
 
 
 def test_images_that_fill_no_batch_are_left_out_and_loss_is_the_epochs_mean():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -63,7 +64,7 @@ def fit(
     its own, of which the first process's are kept.
 
     Raises ValueError where the folder holds the checkpoint of another training, for one without the name it needs, and
-    for a batch that cannot be shared.
+    for a batch that cannot be shared; FloatingPointError for an epoch whose mean loss is not finite, which is not kept.
     """
     if folder and not name and (objective, parameters, after_step) != (None, None, None):
         raise ValueError("fit: with a folder, an objective, parameters or after_step need a name: give name=")
@@ -106,6 +107,12 @@ def fit(
                 total += loss.detach()
                 bar.update()
             state.losses.append(distributed.mean(total).item() / epoch_steps)
+            if not math.isfinite(state.losses[-1]):
+                rate = max(group["peak"] for group in state.optimiser.param_groups)
+                raise FloatingPointError(
+                    f"training diverged: the mean loss of epoch {epoch + 1} of {recipe.epochs} is {state.losses[-1]}"
+                    f" with learning rate {rate}: lower learning_rate in the recipe, or lengthen its warmup"
+                )
             bar.set_postfix(loss=f"{state.losses[-1]:.4f}")
             if folder and rank == 0:
                 state.save(folder, identity)
