@@ -45,6 +45,18 @@ def test_float32_networks_agree_with_float64_ones():
             assert (value != 1).all()
 
 
+def test_an_interruption_leaves_the_momentum_as_it_was():
+    layer = nn.BatchNorm2d(3, momentum=0.25)
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    layer.register_forward_hook(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        reestimate_batch_norm(layer.eval(), torch.rand(4, 3, 2, 2), seed=0, augmentation="none", count=4)
+    assert layer.momentum == 0.25 and not layer.training
+
+
 def test_a_network_without_batch_norm_is_left_alone():
     network = networks.build({"factory": "lenet5", "arguments": {}}, seed=0)
     before = networks.checksum(network.state_dict())

@@ -33,15 +33,18 @@ def reestimate_batch_norm(
     means = [torch.zeros_like(layer.running_mean, dtype=torch.float64) for layer in layers]
     variances = [torch.zeros_like(layer.running_var, dtype=torch.float64) for layer in layers]
     with evaluating(network), torch.no_grad():
-        for layer in layers:
-            layer.train()
-            layer.momentum = 1.0  # the running statistics become those of the last batch
-        for batch in sample(images, count, policy=augmentation, seed=seed).split(batch_size):
-            network(inputs(network, batch))
-            for layer, mean, variance in zip(layers, means, variances, strict=True):
-                mean += layer.running_mean.double() * (len(batch) / count)
-                variance += layer.running_var.double() * (len(batch) / count)
-        for layer, mean, variance, momentum in zip(layers, means, variances, momenta, strict=True):
+        try:
+            for layer in layers:
+                layer.train()
+                layer.momentum = 1.0  # the running statistics become those of the last batch
+            for batch in sample(images, count, policy=augmentation, seed=seed).split(batch_size):
+                network(inputs(network, batch))
+                for layer, mean, variance in zip(layers, means, variances, strict=True):
+                    mean += layer.running_mean.double() * (len(batch) / count)
+                    variance += layer.running_var.double() * (len(batch) / count)
+        finally:
+            for layer, momentum in zip(layers, momenta, strict=True):
+                layer.momentum = momentum
+        for layer, mean, variance in zip(layers, means, variances, strict=True):
             layer.running_mean.copy_(mean)
             layer.running_var.copy_(variance)
-            layer.momentum = momentum
