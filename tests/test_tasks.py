@@ -71,7 +71,13 @@ def test_cifar100_calibrates_on_what_is_there_and_names_it(tmp_path, monkeypatch
     for train, name in ((3, "cifar100-calib10k"), (6, "cifar100")):
         x, y = np.zeros((train, 32, 32, 3), np.uint8), np.zeros(train, np.uint8)
         np.savez(tmp_path / "cifar100.npz", x_train=x, y_train=y, x_test=x[:2], y_test=y[:2])
-        assert (task.train().name, len(task.train())) == (name, train)
+        images = task.calibration_images()
+        assert (images.name, len(images)) == (name, train)
+        if name == "cifar100":
+            assert task.train().name == name
+        else:
+            with pytest.raises(datasets.DatasetMissing, match="bitbook data cifar100"):
+                task.train()
         splits = task.fingerprint()["splits"]
         assert {split: mark["count"] for split, mark in splits.items()} == {"train": train, "test": 2}
         assert splits["train"].get("dataset", "cifar100") == name

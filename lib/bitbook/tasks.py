@@ -27,7 +27,7 @@ class Task:
     weights: str | None = None  # of networks.GIVEN, or torchvision's of that name
     metrics: Mapping[str, Metric]
     recipe: Recipe
-    calibration_dataset: str | None = None  # stands in for training images where the data set has none at hand
+    calibration_dataset: str | None = None  # stands in for training images that are not at hand
 
     @property
     def headline(self) -> str:
@@ -59,9 +59,16 @@ class Task:
         return datasets.load(self.dataset, split="test")
 
     def train(self) -> datasets.Dataset:
+        """The labelled images on which networks are trained; nothing stands in for them.
+
+        Raises DatasetMissing where they are not at hand, even if those for calibration are.
+        """
+        return datasets.load(self.dataset, split="train")
+
+    def calibration_images(self) -> datasets.Dataset:
         """The training images, or those that stand in for them; the name of what is returned says which."""
         try:
-            return datasets.load(self.dataset, split="train")
+            return self.train()
         except datasets.DatasetMissing:
             if self.calibration_dataset is None:
                 raise
@@ -69,7 +76,7 @@ class Task:
 
     def fingerprint(self) -> dict:
         """The fingerprints of the images in use per split, plain JSON: what every result of the task depends on."""
-        train = self.train().name
+        train = self.calibration_images().name
         if train == self.dataset:
             splits = datasets.fingerprint(self.dataset)
         else:
@@ -80,7 +87,7 @@ class Task:
 
     def calibration(self, count: int, *, seed: int) -> Tensor:
         """Augmented training images uint8 (count, C, H, W): all that searching, tuning and re-estimation may see."""
-        return sample(self.train().images, count, policy=self.recipe.augmentation, seed=seed)
+        return sample(self.calibration_images().images, count, policy=self.recipe.augmentation, seed=seed)
 
 
 _CIFAR10 = {"mean": [0.4914, 0.4822, 0.4465], "std": [0.247, 0.2435, 0.2616]}

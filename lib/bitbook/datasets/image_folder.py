@@ -72,7 +72,10 @@ def read(name: str, split: str) -> tuple[ImageFiles, np.ndarray]:
             " (n01440764, ...), or train and val folders of them"
         )
     if split not in splits(name):
-        raise DatasetMissing(f"data set {name} has no {split} images: {root} holds only {', '.join(splits(name))}")
+        raise DatasetMissing(
+            f"data set {name} has no {split} images: {root} holds only {', '.join(splits(name))}: put or link"
+            " folders train and val of class folders there"
+        )
     inner = root / {"train": "train", "test": "val"}[split]
     known = {wnid: label for label, wnid in enumerate(wnids())}
     paths, labels = [], []

@@ -50,7 +50,8 @@ def assemble(
         for name, code in codes.items():
             parameters[name].copy_(torch.from_numpy(code.decode(codebooks)))
     if reestimate:
-        training.reestimate_batch_norm(coded, task.train().images, seed=seed, augmentation=task.recipe.augmentation)
+        images = task.calibration_images().images
+        training.reestimate_batch_norm(coded, images, seed=seed, augmentation=task.recipe.augmentation)
     return Compressed.from_state(
         {name: _array(value) for name, value in coded.state_dict().items()},
         codes=codes,
