@@ -79,6 +79,9 @@ def test_a_seed_fixes_the_weights_and_leaves_torchs_generator_alone():
 def test_unknown_factories_and_arguments_are_refused():
     with pytest.raises(ValueError, match="unknown network factory 'alexnet9000'; known: cifar_resnet"):
         networks.build({"factory": "alexnet9000", "arguments": {}})
+    for half in ({"arguments": {}}, {"factory": "lenet5"}, {"factory": ["lenet5"], "arguments": {}}):
+        with pytest.raises(ValueError, match="specification has the form"):
+            networks.build(half)
     with pytest.raises(ValueError, match=r"lenet5.*width"):
         networks.build({"factory": "lenet5", "arguments": {"width": 3}})
     with pytest.raises(ValueError, match="depth 21 must be 6n"):

@@ -51,18 +51,23 @@ def build(specification: Mapping, *, seed: int | None = None) -> nn.Module:
     """Build the network that a specification describes, with fresh weights.
 
     `seed` fixes those weights without touching torch's own generator; without it they come from that generator.
-    Raises ValueError for an unknown factory and for arguments that the factory does not take.
+    Raises ValueError for what is no specification, an unknown factory and arguments that the factory does not take.
     """
     specification = json.loads(json.dumps(specification))  # a copy of our own, and proof that it is plain JSON
-    factory = FACTORIES.get(specification["factory"])
+    match specification:
+        case {"factory": str(name), "arguments": dict(arguments)}:
+            factory = FACTORIES.get(name)
+        case _:
+            form = '{"factory": name, "arguments": {...}}'
+            raise ValueError(f"a network's specification has the form {form}, unlike {specification}")
     if factory is None:
-        raise ValueError(f"unknown network factory {specification['factory']!r}; known: {', '.join(sorted(FACTORIES))}")
+        raise ValueError(f"unknown network factory {name!r}; known: {', '.join(sorted(FACTORIES))}")
     try:
         with torch.random.fork_rng(devices=[], enabled=seed is not None):
             if seed is not None:
                 torch.manual_seed(seed)
-            network = factory(**specification["arguments"])
+            network = factory(**arguments)
     except TypeError as error:
-        raise ValueError(f"network factory {specification['factory']!r}: {error}") from error
+        raise ValueError(f"network factory {name!r}: {error}") from error
     network.specification = specification
     return network
