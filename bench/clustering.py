@@ -105,11 +105,11 @@ def entropy() -> None:
             prepared = sort_weights(weights)
             means = kmeans1d(prepared, k)
             low, high = -60.0, 20.0  # log2 of the price: the bits fall as it grows
-            while high - low > 1e-3:
+            while high - low > 1e-2:
                 middle = (low + high) / 2
-                fits = entropy_constrained(prepared, 2.0**middle).bits <= means.bits
+                fits = entropy_constrained(prepared, 2.0**middle, resolution=1024).bits <= means.bits
                 low, high = (low, middle) if fits else (middle, high)
-            ratios.append(entropy_constrained(prepared, 2.0**high).cost / means.cost)
+            ratios.append(entropy_constrained(prepared, 2.0**high, resolution=1024).cost / means.cost)
             bits += means.bits
         print(
             f"  at no more than the {bits / sum(w.size for w in layers):.2f} bits a weight of k = {k}: squared error "
