@@ -1,5 +1,7 @@
 """A file becomes a module that computes what the decoded weights say."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -49,3 +51,19 @@ def test_into_fills_a_module_of_one_s_own(network):
         torch.testing.assert_close(mine.state_dict()[name], torch.as_tensor(value), rtol=0, atol=0)
     with pytest.raises(ValueError, match=r"differ in .*weight.*into="):
         compressed.to_module(into=torch.nn.Linear(3, 3))
+
+
+def test_a_file_cannot_ask_for_more_weights_than_it_holds(network):
+    compressed, _ = compress(network)
+    large = {"factory": "digits_cnn", "arguments": {"classes": 10**12}}  # beyond any memory
+    with pytest.raises(ValueError, match=r"differ in .*weight"):
+        dataclasses.replace(compressed, specification=large).to_module()
+
+
+def test_a_network_whose_shapes_need_values_is_rebuilt():
+    network = networks.build(networks.torchvision_specification("regnet_x_400mf"), seed=0)
+    state = {name: value.numpy() for name, value in network.state_dict().items()}
+    compressed = Compressed.from_state(
+        state, codes={}, codebooks={}, specification=network.specification, dtype=np.float32, batch_norm="whole"
+    )
+    torch.testing.assert_close(compressed.to_module().fc.weight, network.fc.weight, rtol=0, atol=0)
