@@ -48,6 +48,25 @@ def test_menu_measures_what_a_single_coded_layer_costs(task, network):
     assert menu.bytes[:, 1].sum() + menu.rest == len(whole.to_bytes())
 
 
+def test_a_stopped_menu_resumes(task, network, tmp_path, monkeypatch):
+    tensors, divergence = weight_tensors(network), Divergence(network, task, images=20)
+    options = [dpnet.optimal_layers(tensors, k) for k in (2, 4)]
+    first = dpnet.menu(network, task, tensors, options, divergence, folder=tmp_path)
+    monkeypatch.setattr(training, "kl_divergence", lambda *_: pytest.fail("measured again"))
+    again = dpnet.menu(network, task, tensors, options, divergence, folder=tmp_path)
+    np.testing.assert_array_equal(again.divergence, first.divergence)
+    np.testing.assert_array_equal(again.bytes, first.bytes)
+    assert again.least == first.bytes.min(1).sum() + first.rest
+
+
+def test_no_clustering_beats_the_optimum():
+    weights = np.random.default_rng(0).laplace(size=500)
+    columns = dpnet.clustering_costs(weights, [2, 5])
+    assert columns["k"] == [2, 5]
+    assert min(columns["Lloyd"] + columns["uniform bins"]) >= 1 - 1e-9
+    assert max(columns["uniform bins"]) > 1.1
+
+
 @pytest.mark.parametrize("rounding", ["nearest", "compensated"])
 def test_files_keep_their_budget(task, network, rounding):
     before = weight_tensors(network)["conv2.weight"].copy()

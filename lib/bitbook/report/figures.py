@@ -102,6 +102,16 @@ def lines(
     return axis
 
 
+def bars(values: Mapping[str, float], *, xlabel: str, title: str = "") -> Axes:
+    """Draw one bar a name, in the given order from the top."""
+    (axis,) = figure(height=1 + 0.22 * len(values))
+    axis.barh(list(values), list(values.values()), color=COLOURS[0])
+    axis.invert_yaxis()
+    axis.set(xlabel=xlabel, title=title)
+    axis.grid(axis="y", visible=False)
+    return axis
+
+
 def ledger(ledger: Ledger, *, title: str = "") -> Axes:
     """Draw where the bytes of a file go, largest part first."""
     parts = ledger.by_part()

@@ -4,12 +4,13 @@ In the paper's symbols: K, the clusters of a layer. What the abstract and introd
 of the paper could not be read, so how layers share a budget and what a cluster's bits cost is our choice.
 """
 
-from .cluster import entropy_constrained_layers, optimal_layers
+from .cluster import clustering_costs, entropy_constrained_layers, optimal_layers
 from .compress import compress, entropy_constrained_options
 from .menu import Menu, menu
 
 __all__ = [
     "Menu",
+    "clustering_costs",
     "compress",
     "entropy_constrained_layers",
     "entropy_constrained_options",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+from sklearn.cluster import KMeans
 
-from bitbook.clustering import Clusters, entropy_constrained, kmeans1d_layers
+from bitbook.clustering import Clusters, entropy_constrained, kmeans1d, kmeans1d_layers, uniform_bins
 from bitbook.codes import ScalarCode
 
 Coded = tuple[dict[str, ScalarCode], dict[str, np.ndarray]]
@@ -32,6 +33,21 @@ def entropy_constrained_layers(tensors: Mapping[str, np.ndarray], step: float) -
         width = step * max(float(tensor.std()), 1e-30)
         clusters[name] = entropy_constrained(tensor, width**2 * np.log(2) / 6)
     return _coded(clusters)
+
+
+def clustering_costs(weights: np.ndarray, k: Sequence[int], *, seed: int = 0) -> dict[str, list[float]]:
+    """Return, for each K, the squared error of other clusterings of one layer as a multiple of the optimum's.
+
+    weights: any shape. Beside the optimum stand Lloyd's algorithm (scikit-learn's, k-means++ start, one run drawn by
+    the seed) and K uniform bins of full width. Returns columns `k`, `Lloyd`, `uniform bins`.
+    """
+    columns: dict[str, list[float]] = {"k": list(k), "Lloyd": [], "uniform bins": []}
+    for clusters in k:
+        optimum = kmeans1d(weights, clusters).cost
+        lloyd = KMeans(clusters, n_init=1, random_state=seed).fit(weights.reshape(-1, 1).astype(np.float64))
+        columns["Lloyd"].append(lloyd.inertia_ / optimum)
+        columns["uniform bins"].append(uniform_bins(weights, clusters, full_width=True).cost / optimum)
+    return columns
 
 
 def _coded(clusters: Mapping[str, Clusters]) -> Coded:

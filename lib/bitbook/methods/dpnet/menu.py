@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -36,6 +38,11 @@ class Menu:
     divergence: np.ndarray
     rest: int
 
+    @property
+    def least(self) -> int:
+        """Bytes of the smallest file."""
+        return int(self.bytes.min(1).sum()) + self.rest
+
     def within(self, budget: float) -> tuple[dict[str, Code], dict[str, np.ndarray]]:
         """Return codes and codebooks of least summed divergence whose file keeps the budget.
 
@@ -56,13 +63,15 @@ def menu(
     options: Sequence[Coded],
     divergence: Divergence,
     *,
+    folder: Path | None = None,
     moments: Mapping[str, np.ndarray] | None = None,
     price: float = 0.1,
 ) -> Menu:
     """Measure what each option takes and costs in each layer, one pass over the divergence's images each.
 
     tensors: the weights, by name. options: codes and codebooks, a codebook of the layer's own name for each layer.
-    moments: of `input_moments`; then rounding is compensated, at this price of a bit.
+    folder: keeps each option's measurements, for the same arguments only, so that a stopped menu resumes. moments: of
+    `input_moments`; then rounding is compensated, at this price of a bit.
     """
     if moments is not None:
         options = [(compensate(tensors, codes, books, moments, price=price), books) for codes, books in options]
@@ -73,6 +82,11 @@ def menu(
     with tqdm(total=costs.size, desc="layers and options", unit="pass") as bar:
         for o, (codes, books) in enumerate(options):
             ledger = assemble(network, task, codes, books, reestimate=False).ledger()
+            known = folder / f"{o}.npy" if folder else None
+            if known and known.exists():
+                sizes[:, o], costs[:, o] = np.load(known)
+                bar.update(len(tensors))
+                continue
             for layer, (name, code) in enumerate(codes.items()):
                 sizes[layer, o] = sum(row.bytes for row in ledger.rows if row.section == name)
                 original = weights[name].detach().clone()
@@ -82,5 +96,9 @@ def menu(
                     weights[name].copy_(original)
                 costs[layer, o] = training.kl_divergence(divergence.float_logits, outputs)
                 bar.update()
+            if known:
+                folder.mkdir(parents=True, exist_ok=True)
+                np.save(known.with_suffix(".partial.npy"), [sizes[:, o], costs[:, o]])
+                os.replace(known.with_suffix(".partial.npy"), known)
     rest = ledger.total - int(sizes[:, -1].sum())
     return Menu(tuple(options), sizes, costs, rest)
