@@ -15,7 +15,7 @@ from bitbook.pipeline.processes import kill_group
 CHILD = """
 import subprocess, sys, time
 from bitbook.pipeline.processes import die_with_caller
-die_with_caller(0.05)
+die_with_caller(interval=0.05)
 worker = subprocess.Popen(["sleep", "60"])
 print(worker.pid, flush=True)
 time.sleep(60)
@@ -63,6 +63,15 @@ def test_a_child_lives_while_its_caller_lives():
     os.kill(parent.pid, signal.SIGKILL)
     parent.wait()
     assert wait_until_gone([child, worker]) == []
+
+
+def test_a_child_dies_if_its_caller_was_gone_before_it_looked():
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    watching = f"from bitbook.pipeline.processes import die_with_caller; die_with_caller({gone.pid})"
+    code = f"import time; {watching}; time.sleep(60)"
+    child = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
+    assert child.wait(timeout=10) == -signal.SIGKILL
 
 
 def test_killing_a_group_that_is_gone_is_no_error(tmp_path: Path):

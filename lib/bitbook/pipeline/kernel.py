@@ -14,7 +14,7 @@ class Kernel(IPKernelApp):
     """IPython's kernel, whose own look after its parent would leave its workers behind."""
 
     def init_poller(self) -> None:
-        processes.die_with_caller()
+        processes.die_with_caller(self.parent_handle)
 
 
 if __name__ == "__main__":

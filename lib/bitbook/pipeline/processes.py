@@ -26,16 +26,18 @@ def _parents(count: int) -> list[int]:
     return chain
 
 
-def die_with_caller(interval: float = 0.2) -> None:
+def die_with_caller(caller: int = 0, interval: float = 0.2) -> None:
     """Kill this process, and its process group where it leads one, as soon as its caller is gone.
 
-    The caller is the parent, or the parent of the `sh -c` between. A thread looks every `interval` seconds: Linux's
-    parent-death signal would reach only the direct child, and not that child's workers.
+    The caller is the parent (whose id may be given, in case it is gone already), or the parent of the `sh -c` between.
+    A thread looks every `interval` seconds: Linux's parent-death signal would reach only the direct child, and not that
+    child's workers.
     """
     import psutil
 
-    parent = psutil.Process(os.getppid())
-    chain = _parents(2 if parent.name() in _SHELLS else 1)
+    caller = caller or os.getppid()
+    behind_shell = psutil.pid_exists(caller) and psutil.Process(caller).name() in _SHELLS
+    chain = [caller, *_parents(2 if behind_shell else 1)[1:]]
 
     def watch() -> None:
         while _parents(len(chain)) == chain:
