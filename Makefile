@@ -4,6 +4,7 @@ PYTHON ?= python3
 SHELL := /bin/bash
 INSTALLED := $(VENV)/.bitbook-installed
 export PATH := $(abspath $(VENV))/bin:$(PATH)
+export OMP_WAIT_POLICY := PASSIVE
 
 .PHONY: help install reproduce test lint lab bench published lock
 
