@@ -7,6 +7,7 @@ processor rounds otherwise; a line `...` stands for any lines.
 
 from __future__ import annotations
 
+import csv
 import os
 import re
 import shutil
@@ -80,6 +81,23 @@ def test_the_walk_through_shows_what_comes(copy):
     for command, shown in walk:
         actual = run(command, copy)
         assert same(shown.splitlines(), [line for line in actual.splitlines() if line.strip()]), f"{command}\n{actual}"
+
+
+def test_the_table_of_results_is_the_published_one():
+    published = {
+        (row["task"], row["method"], row["variant"]): row
+        for row in csv.DictReader((ROOT / "published" / "table.csv").open(newline=""))
+    }
+    rows = re.findall(
+        r"^\| (\w+) \| (\w+) \| ([^|]+) \| (\d+) \| (.*) \|$", (ROOT / "README.md").read_text(), re.MULTILINE
+    )
+    assert rows
+    for task, method, variant, seeds, rest in rows:
+        row = published[task, method, variant]
+        spread = f" ± {100 * float(row['value_std']):.2f}" if row["value_std"] else ""
+        shown = [f"{100 * float(row['float_value']):.2f}", f"{100 * float(row['value_mean']):.2f}{spread}"]
+        shown += [f"{int(row['file_bytes']):,}", f"{float(row['ratio']):.2f}"]
+        assert (seeds, rest.split(" | ")) == (row["seeds"], shown)
 
 
 def test_blocks_are_taken_apart_into_commands_and_outputs():
