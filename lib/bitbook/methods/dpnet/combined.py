@@ -1,0 +1,155 @@
+"""The combined pipeline: pruning, clustering and entropy coding in one training, to a given ratio."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+
+from bitbook import training
+from bitbook.clustering import Clusters, SortedWeights, entropy_constrained, sort_weights
+from bitbook.codes import Compressed, ScalarCode, entropy_bits
+from bitbook.methods.assemble import assemble, weight_tensors
+from bitbook.methods.dpnet.cluster import Coded, priced_layers
+from bitbook.tasks import Task
+
+MOST_VALUES = 256  # of a layer; more than any price in use leaves
+RESOLUTION = 512  # positions tried for a border while training: those in between are refined anyway
+PRICES = 1e-9, 1e2  # of a bit, in units of the mean squared weight, between which the search looks
+AIMED = 0.995  # of the budget: the last weights move after the last clustering
+TRIES = 8  # to keep the budget after training
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """The constants of the combined pipeline; progress runs from 0 to 1 over all steps.
+
+    ratio: of the file. epochs, learning_rate, weight_decay, batch_size, precision: as in `training.Recipe`. bits: a
+    weight, at the start. ramp: progress at which the bits have come down to what the ratio asks for, along the cubic
+    law of gradual pruning. every: steps between two clusterings. frozen: progress from which clusters stand still.
+    temperature, share: of the distillation.
+    """
+
+    ratio: float
+    epochs: int
+    learning_rate: float = 0.01
+    weight_decay: float = 1e-4
+    batch_size: int = 128
+    precision: str = "float32"
+    bits: float = 4.0
+    ramp: float = 0.4
+    every: int = 50
+    frozen: float = 2 / 3
+    temperature: float = 2.0
+    share: float = 0.8
+
+
+def price_for(tensors: Mapping[str, np.ndarray | SortedWeights], bits: float) -> float:
+    """Return the price of a bit, one for all layers, at which their entropy-constrained clusters take so many bits.
+
+    tensors: float arrays, or sorted. bits: of all labels together. Found by bisection, to 0.1 %; what no price gives
+    ends at the nearest one.
+    """
+    layers = [x if isinstance(x, SortedWeights) else sort_weights(x) for x in tensors.values()]
+    scale = sum(float(x.second[-1]) for x in layers) / sum(float(x.counts[-1]) for x in layers)
+    low, high = (np.log(price * max(scale, 1e-30)) for price in PRICES)
+    while high - low > 1e-3:
+        middle = (low + high) / 2
+        taken = sum(entropy_constrained(x, np.exp(middle), zero=True, resolution=RESOLUTION // 2).bits for x in layers)
+        low, high = (middle, high) if taken > bits else (low, middle)
+    return float(np.exp(high))
+
+
+def combined(
+    network: nn.Module, task: Task, schedule: Schedule, *, seed: int = 0, folder: Path | None = None
+) -> Compressed:
+    """Compress a network to a ratio by training it through ever fewer and cheaper clusters.
+
+    In the forward pass every weight has the value of its cluster (DPQ); clusters are entropy-constrained, zero has one
+    of its own, and one price of a bit serves all layers. The price rises until the file fits the ratio: as it does,
+    more and more of the small weights become zero, which is gradual pruning with thresholds found by the clustering.
+    The network learns from its float self's outputs. folder: keeps a checkpoint, so that a killed training resumes. The
+    network itself is left as it is. Raises ValueError for a ratio that no clustering reaches.
+    """
+    budget = 4 * sum(value.numel() for value in network.parameters()) / schedule.ratio
+    trained = copy.deepcopy(network)
+    tensors = weight_tensors(network)
+    start = schedule.bits * sum(tensor.size for tensor in tensors.values())
+    price = [price_for(tensors, start)]  # a cell that all layers read
+    layers = {name: _attach(trained, name, price) for name in tensors}
+
+    def coded() -> Coded:
+        return _coded({name: (layer, training.original(trained, name)) for name, layer in layers.items()})
+
+    def refresh(step: int, steps: int) -> None:
+        progress = step / steps
+        if step % schedule.every == 0 and progress <= schedule.frozen:
+            # What a bit of entropy takes in the file is measured anew each time: the coder does better than that.
+            target = _bits_within(AIMED * budget, assemble(network, task, *coded(), reestimate=False))
+            share = training.gradual_sparsity(progress, final=1.0, end=schedule.ramp)
+            weights = {name: training.original(trained, name).detach().cpu().numpy() for name in layers}
+            price[0] = price_for(weights, start + share * (min(target, start) - start))
+            for name, layer in layers.items():
+                layer.refresh(training.original(trained, name))
+
+    images = task.train()
+    training.fit(
+        trained,
+        images.images,
+        images.labels,
+        training.Recipe(
+            epochs=schedule.epochs,
+            batch_size=schedule.batch_size,
+            learning_rate=schedule.learning_rate,
+            weight_decay=schedule.weight_decay,
+            warmup=0.05,
+            augmentation=task.recipe.augmentation,
+            precision=schedule.precision,
+        ),
+        seed=seed,
+        folder=folder,
+        objective=training.distillation(network, temperature=schedule.temperature, share=schedule.share),
+        after_step=refresh,
+        name=f"combined {schedule}",
+    )
+    codes, books = coded()
+    weights = {name: training.original(trained, name).detach().cpu().numpy() for name in layers}
+    training.bake(trained)
+    file = assemble(trained, task, codes, books, seed=seed)
+    for _ in range(TRIES):
+        if len(file.to_bytes()) <= budget:
+            return file
+        # The clusters stood still while the weights moved on, and took more bits by it.
+        codes, books = priced_layers(weights, price_for(weights, AIMED * _bits_within(budget, file)))
+        file = assemble(trained, task, codes, books, seed=seed)
+    raise ValueError(f"ratio {schedule.ratio:g}: the file needs {len(file.to_bytes())} bytes of {budget:.0f}: lower it")
+
+
+def _attach(network: nn.Module, name: str, price: list[float]) -> training.StraightThrough:
+    def cluster(weights: np.ndarray) -> Clusters:
+        return entropy_constrained(weights, price[0], zero=True, resolution=RESOLUTION)
+
+    weights = training.original(network, name)
+    return training.attach(network, name, training.StraightThrough(weights, cluster, MOST_VALUES))
+
+
+def _coded(layers: Mapping[str, tuple[training.StraightThrough, nn.Parameter]]) -> Coded:
+    """Codes and codebooks of the weights as the layers quantise them, without the values that none has."""
+    codes, books = {}, {}
+    for name, (layer, weights) in layers.items():
+        used, indices = np.unique(layer.indices(weights).cpu().numpy(), return_inverse=True)
+        smallest = np.min_scalar_type(len(used))
+        codes[name] = ScalarCode(indices.reshape(weights.shape).astype(smallest), name)
+        books[name] = layer.values.cpu().numpy()[used].astype(np.float16)
+    return codes, books
+
+
+def _bits_within(budget: float, file: Compressed) -> float:
+    """Bits of the labels' entropy that keep the budget, if each goes on taking the bytes that it takes in this file."""
+    coded = sum(row.bytes for row in file.ledger().rows if row.section in file.codes)
+    bits = sum(entropy_bits(np.bincount(code.indices.ravel())) for code in file.codes.values())
+    return bits * max(budget - (len(file.to_bytes()) - coded), 0.0) / coded
