@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from bitbook.clustering import compensated_rounding
+from bitbook.clustering import compensated_rounding, input_factor
 
 
 def _layer(seed, outputs=7, inputs=12):
@@ -85,3 +85,16 @@ def test_nonsense_is_refused(change):
     arguments = {"weights": weights, "moments": moments, "values": np.linspace(-3, 3, 5)} | change
     with pytest.raises(ValueError, match=r"values|moments|code_lengths"):
         compensated_rounding(**arguments)
+
+
+def test_moments_factored_beforehand_give_the_same_indices():
+    rng = np.random.default_rng(5)
+    weights, inputs = rng.normal(size=(4, 12)), rng.normal(size=(12, 40))
+    moments, values = inputs @ inputs.T, np.linspace(-2, 2, 6)
+    factor = input_factor(moments, damping=0.05)
+    expected = compensated_rounding(weights, moments, values, damping=0.05)
+    np.testing.assert_array_equal(compensated_rounding(weights, factor, values), expected)
+    with pytest.raises(ValueError, match="12 inputs"):
+        compensated_rounding(weights, input_factor(moments[:5, :5]), values)
+    with pytest.raises(ValueError, match="finite"):
+        input_factor(moments[:, :3])

@@ -1,7 +1,7 @@
 """Numbers in, numbers out: clusterings of weights, with NumPy and Numba alone."""
 
 from .clusters import Clusters
-from .compensated_rounding import compensated_rounding
+from .compensated_rounding import InputFactor, compensated_rounding, input_factor
 from .entropy_constrained import entropy_constrained
 from .kmeans1d import kmeans1d, kmeans1d_layers
 from .nearest import nearest_codewords
@@ -11,11 +11,13 @@ from .vector_kmeans import VectorClusters, vector_kmeans
 
 __all__ = [
     "Clusters",
+    "InputFactor",
     "SortedWeights",
     "UniformBins",
     "VectorClusters",
     "compensated_rounding",
     "entropy_constrained",
+    "input_factor",
     "kmeans1d",
     "kmeans1d_layers",
     "nearest_codewords",

@@ -2,13 +2,46 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numba as nb
 import numpy as np
 
 
+@dataclass(frozen=True)
+class InputFactor:
+    """What rounding needs of a layer's inputs; it depends on them alone, so one serves many codebooks.
+
+    order: (inputs,) columns as they are rounded. factor: (inputs, inputs) upper, of the inverse moments. importance:
+    (inputs,) what a squared error in each column costs, one for a column of average weight.
+    """
+
+    order: np.ndarray
+    factor: np.ndarray
+    importance: np.ndarray
+
+
+def input_factor(moments: np.ndarray, *, damping: float = 0.01) -> InputFactor:
+    """Factor the moments (inputs, inputs), the sum of x x^T over a layer's inputs x, for `compensated_rounding`.
+
+    damping: added to the diagonal, as a share of its mean, so that inputs that hardly occur do no harm. Raises
+    ValueError for moments that are not square and finite.
+    """
+    moments = np.asarray(moments, np.float64)
+    if moments.ndim != 2 or moments.shape[0] != moments.shape[1] or not np.isfinite(moments).all():
+        raise ValueError(f"moments must be finite (inputs, inputs), not {moments.shape}")
+    inputs = len(moments)
+    diagonal = np.diagonal(moments)
+    order = np.argsort(-diagonal, kind="stable")
+    damped = moments[np.ix_(order, order)] + np.eye(inputs) * max(damping * diagonal.mean(), np.finfo(np.float64).tiny)
+    factor = np.linalg.cholesky(np.linalg.inv(damped / damped.trace() * inputs)).T  # upper, inverse = factor.T @ factor
+    pivots = np.diagonal(factor) ** 2  # (inputs,) what a unit of rounding in a column leaves for good is 1 / this
+    return InputFactor(order, np.ascontiguousarray(factor), np.exp(np.log(pivots).mean()) / pivots)
+
+
 def compensated_rounding(
     weights: np.ndarray,
-    moments: np.ndarray,
+    moments: np.ndarray | InputFactor,
     values: np.ndarray,
     *,
     code_lengths: np.ndarray | None = None,
@@ -17,38 +50,33 @@ def compensated_rounding(
 ) -> np.ndarray:
     """Return indices into a codebook such that a linear layer's outputs, not its weights, come out close.
 
-    weights: (outputs, inputs). moments: (inputs, inputs), the sum of x x^T over the layer's inputs x. values: (k,)
-    ascending. Columns are rounded in falling order of their moment; what a column's rounding does to the outputs
-    is taken back, as far as the later columns can, by changing those before they are rounded in turn. code_lengths:
-    (k,) bits of each index; then `price` x bits is added to each squared error, in units of a column of average weight.
+    weights: (outputs, inputs). moments: (inputs, inputs), the sum of x x^T over the layer's inputs x, or their
+    `input_factor`, which then settles the damping. values: (k,) ascending. Columns are rounded in falling order of
+    their moment; what a column's rounding does to the outputs is taken back, as far as the later columns can, by
+    changing those before they are rounded in turn. code_lengths: (k,) bits of each index; then `price` x bits is added
+    to each squared error, in units of a column of average weight.
     damping: added to the diagonal, as a share of its mean, so that inputs that hardly occur do no harm.
     Returns (outputs, inputs) of the smallest unsigned type. Raises ValueError for shapes that do not fit, for values
     that do not ascend, and for NaN or infinities. Source: arXiv 2210.17323 (GPTQ), equations 2 and 3 and the Cholesky
     form of section 3.3; the price of bits is our addition.
     """
-    weights, moments, values = (np.asarray(a, np.float64) for a in (weights, moments, values))
+    weights, values = np.asarray(weights, np.float64), np.asarray(values, np.float64)
     outputs, inputs = weights.shape
-    if moments.shape != (inputs, inputs):
-        raise ValueError(f"moments: shape {moments.shape}, but the weights have {inputs} inputs")
+    shape = moments.factor.shape if isinstance(moments, InputFactor) else np.shape(moments)
+    if shape != (inputs, inputs):
+        raise ValueError(f"moments: shape {shape}, but the weights have {inputs} inputs")
     if values.ndim != 1 or not values.size or (np.diff(values) <= 0).any():
         raise ValueError("values must be an ascending list without ties")
     lengths = np.zeros(len(values)) if code_lengths is None else np.asarray(code_lengths, np.float64)
     if lengths.shape != values.shape:
         raise ValueError(f"code_lengths: shape {lengths.shape}, but there are {len(values)} values")
-    if not all(np.isfinite(a).all() for a in (weights, moments, values, lengths)):
+    if not all(np.isfinite(a).all() for a in (weights, values, lengths)):
         raise ValueError("weights, moments, values and code lengths must be finite")
-    diagonal = np.diagonal(moments)
-    order = np.argsort(-diagonal, kind="stable")
-    damped = moments[np.ix_(order, order)] + np.eye(inputs) * max(damping * diagonal.mean(), np.finfo(np.float64).tiny)
-    factor = np.linalg.cholesky(np.linalg.inv(damped / damped.trace() * inputs)).T  # upper, inverse = factor.T @ factor
-    pivots = (
-        np.diagonal(factor) ** 2
-    )  # (inputs,) the error that a unit of rounding in a column leaves for good is 1 / this
-    average = np.exp(np.log(pivots).mean())
+    by = moments if isinstance(moments, InputFactor) else input_factor(moments, damping=damping)
     indices = np.empty((outputs, inputs), np.int32)
-    _round(weights[:, order].copy(), np.ascontiguousarray(factor), values, price * lengths, average / pivots, indices)
+    _round(weights[:, by.order].copy(), by.factor, values, price * lengths, by.importance, indices)
     result = np.empty((outputs, inputs), np.min_scalar_type(len(values) - 1))
-    result[:, order] = indices
+    result[:, by.order] = indices
     return result
 
 

@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from bitbook import training
 from bitbook.codes import Code, Compressed
+from bitbook.datasets import ImageFiles
 from bitbook.tasks import Task
 
 
@@ -34,11 +35,13 @@ def assemble(
     *,
     reestimate: bool = True,
     seed: int = 0,
+    images: Tensor | ImageFiles | None = None,
 ) -> Compressed:
     """Return a network with these codes as Compressed; the network itself is left as it is.
 
-    reestimate: whether the batch norms' statistics are taken again, on augmented training images drawn by the seed. A
-    network without a `specification`, of which bitbook.networks knows nothing, can be loaded back only `into` a module.
+    reestimate: whether the batch norms' statistics are taken again, on augmented training images drawn by the seed from
+    `images`, by default the task's, which are then read from disk: a search reads them once and gives them. A network
+    without a `specification`, of which bitbook.networks knows nothing, can be loaded back only `into` a module.
     Raises ValueError where batch norms differ in their epsilon.
     """
     epsilons = {module.eps for module in network.modules() if isinstance(module, _BatchNorm)} or {1e-5}
@@ -50,7 +53,7 @@ def assemble(
         for name, code in codes.items():
             parameters[name].copy_(torch.from_numpy(code.decode(codebooks)))
     if reestimate:
-        images = task.calibration_images().images
+        images = task.calibration_images().images if images is None else images
         training.reestimate_batch_norm(coded, images, seed=seed, augmentation=task.recipe.augmentation)
     return Compressed.from_state(
         {name: _array(value) for name, value in coded.state_dict().items()},

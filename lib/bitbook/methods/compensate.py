@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bitbook import training
-from bitbook.clustering import compensated_rounding
+from bitbook.clustering import InputFactor, compensated_rounding, input_factor
 from bitbook.codes import Code
 
 PASSES = 3  # with a price, code lengths and indices are found in turn; after three passes sizes stay within 0.1 %
@@ -62,13 +62,14 @@ def compensate(
     tensors: Mapping[str, np.ndarray],
     codes: Mapping[str, Code],
     codebooks: Mapping[str, np.ndarray],
-    moments: Mapping[str, np.ndarray],
+    moments: Mapping[str, np.ndarray | Sequence[InputFactor]],
     *,
     price: float = 0.0,
 ) -> dict[str, Code]:
     """Return the same codes with indices that keep each layer's outputs close; codebooks and scales stay.
 
-    tensors: the weights, by name, of at least the coded layers. moments: of `input_moments`. price: what a bit may cost
+    tensors: the weights, by name, of at least the coded layers. moments: of `input_moments`, or already factored, a
+    `clustering.input_factor` for each group. price: what a bit may cost
     of squared error, in units of the squared mean distance between the values in use, where a uniform quantiser trades
     them at about 0.1; zero takes no account of bits.
     """
@@ -76,7 +77,11 @@ def compensate(
 
 
 def _one(
-    tensor: np.ndarray, code: Code, codebooks: Mapping[str, np.ndarray], moments: np.ndarray, price: float
+    tensor: np.ndarray,
+    code: Code,
+    codebooks: Mapping[str, np.ndarray],
+    moments: np.ndarray | Sequence[InputFactor],
+    price: float,
 ) -> Code:
     book = codebooks[code.codebook].astype(np.float64)  # (k,)
     order = np.argsort(book, kind="stable")
@@ -86,11 +91,12 @@ def _one(
     rank = np.searchsorted(values, book[code.indices.ravel()])  # where the given indices stand among the values
     counts = np.bincount(rank, minlength=len(values))
     spacing = np.average(np.gradient(values), weights=counts) if len(values) > 1 else 0.0
+    factors = [moment if isinstance(moment, InputFactor) else input_factor(moment) for moment in moments]
     for _ in range(PASSES if price else 1):
         lengths = np.log2((counts.sum() + 0.05 * len(counts)) / (counts + 0.05))  # finite for values not in use
         parts = [
-            compensated_rounding(part, moment, values, code_lengths=lengths, price=price * spacing**2)
-            for part, moment in zip(np.split(weights, len(moments)), moments, strict=True)
+            compensated_rounding(part, factor, values, code_lengths=lengths, price=price * spacing**2)
+            for part, factor in zip(np.split(weights, len(factors)), factors, strict=True)
         ]
         found = np.concatenate(parts)
         counts = np.bincount(found.ravel(), minlength=len(values))

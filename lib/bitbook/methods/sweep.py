@@ -76,16 +76,19 @@ def sweep(
     }
     trials = Trials(Candidate, folder, identity=identity)
     names = {(setting, t): f"{setting!r}-{t}" for t in treatments for setting in settings}
-    divergence, moments = None, None
+    divergence, moments, train = None, None, None
     for (setting, treatment), name in trials.progress(list(names.items())):
         if name in trials:
             continue
-        divergence = divergence or Divergence(network, task, images=images, seed=seed)
+        if divergence is None:
+            train = task.calibration_images().images  # read once for all settings
+            divergence = Divergence(network, task, images=images, seed=seed)
         codes, codebooks = coding(tensors, setting)
         if treatment == "compensated":
             moments = moments or input_moments(network, divergence.images)
             codes = compensate(tensors, codes, codebooks, moments, price=price)
-        compressed = assemble(network, task, codes, codebooks, reestimate=treatment != "plain", seed=seed)
+        reestimate = treatment != "plain"
+        compressed = assemble(network, task, codes, codebooks, reestimate=reestimate, seed=seed, images=train)
         tables = _counts(codes, codebooks)
         trials.add(
             name,
