@@ -5,12 +5,15 @@ of the paper could not be read, so how layers share a budget and what a cluster'
 """
 
 from .cluster import clustering_costs, entropy_constrained_layers, optimal_layers
+from .combined import Schedule, combined
 from .compress import compress, entropy_constrained_options
 from .menu import Menu, menu
 
 __all__ = [
     "Menu",
+    "Schedule",
     "clustering_costs",
+    "combined",
     "compress",
     "entropy_constrained_layers",
     "entropy_constrained_options",
