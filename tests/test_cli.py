@@ -37,6 +37,12 @@ def test_verify_tells_good_from_bad(file, tmp_path, capsys):
     )
 
 
+def test_verify_goes_on_after_a_missing_file(file, tmp_path, capsys):
+    assert main(["verify", str(tmp_path / "gone"), file]) == 1
+    out = capsys.readouterr().out
+    assert "gone" in out.splitlines()[0] and out.endswith(f"{file}: OK\n")
+
+
 def test_recount_prints_the_rule_beside_the_file(file, capsys):
     assert main(["recount", file, "--as", "moea"]) == 0
     first, second, last = capsys.readouterr().out.splitlines()

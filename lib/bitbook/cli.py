@@ -22,7 +22,7 @@ def info(arguments: argparse.Namespace) -> int:
 
 
 def verify(arguments: argparse.Namespace) -> int:
-    """Load each file and decode its weights; print OK or the fault; fail if one is bad."""
+    """Load each file and decode its weights; print OK or the fault; fail if one is bad or missing."""
     from bitbook import BitbookFormatError, load
 
     bad = 0
@@ -30,7 +30,7 @@ def verify(arguments: argparse.Namespace) -> int:
         try:
             load(path).decode()
             print(f"{path}: OK")
-        except BitbookFormatError as error:
+        except (BitbookFormatError, OSError) as error:
             print(f"{path}: {error}")
             bad += 1
     return int(bad > 0)

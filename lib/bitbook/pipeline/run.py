@@ -143,7 +143,7 @@ class Run:
         from bitbook import networks
 
         module = networks.build(self._metadata["specification"])
-        module.load_state_dict(load_file(self._input("net", self.parameters["net"])), strict=False)
+        module.load_state_dict(load_file(self._input("net", self.parameters["net"])))
         return module.eval()
 
     def save_network(self, module: nn.Module) -> Path:
