@@ -1,0 +1,90 @@
+"""The combined pipeline on the bundled digits: prices, files that keep their ratio, and resuming."""
+
+import numpy as np
+import pytest
+from bitbook import tasks, training
+from bitbook.clustering import entropy_constrained
+from bitbook.codes import Compressed, ScalarCode
+from bitbook.methods import assemble, dpnet, weight_tensors
+from bitbook.methods.dpnet.cluster import priced_layers
+from bitbook.methods.dpnet.combined import _bits_within, price_for
+from bitbook.networks import checksum
+
+SCHEDULE = dpnet.Schedule(ratio=12, epochs=2, every=5, batch_size=64)
+
+
+@pytest.fixture(scope="module")
+def task():
+    return tasks.get("digits")
+
+
+@pytest.fixture(scope="module")
+def network(task):
+    network = task.network(seed=0)
+    train = task.train()
+    training.fit(network, train.images[:600], train.labels[:600], training.Recipe(epochs=3), seed=0, progress=False)
+    return network.eval()
+
+
+@pytest.fixture(scope="module")
+def compressed(network, task):
+    return dpnet.combined(network, task, SCHEDULE)
+
+
+@pytest.mark.parametrize("share", [3.0, 1.0, 0.2])
+def test_price_is_that_of_so_many_bits(share):
+    rng = np.random.default_rng(0)
+    tensors = {"a": rng.normal(size=3000), "b": 0.1 * rng.laplace(size=(40, 50))}
+    bits = share * 5000
+    price = price_for(tensors, bits)
+    taken = [sum(entropy_constrained(x, p, zero=True).bits for x in tensors.values()) for p in (price, price / 1.05)]
+    assert taken[0] <= 1.01 * bits
+    assert taken[1] > 0.99 * bits
+
+
+def test_bits_within_goes_by_what_the_labels_take_in_the_file():
+    rng = np.random.default_rng(1)
+    indices = rng.integers(0, 4, (200, 300)).astype(np.uint8)  # two bits each, and no coder does better
+    code = ScalarCode(indices, "w")
+    file = Compressed(
+        codes={"w": code},
+        codebooks={"w": np.array([-1, 0, 1, 2], np.float16)},
+        dense={},
+        specification={"factory": "none", "arguments": {}},
+        original_parameters=indices.size,
+    )
+    rest = len(file.to_bytes()) - sum(row.bytes for row in file.ledger().rows if row.section == "w")
+    assert _bits_within(len(file.to_bytes()), file) == pytest.approx(2 * indices.size, rel=1e-3)
+    assert _bits_within(rest + 7500, file) == pytest.approx(60000, rel=0.01)
+    assert _bits_within(rest / 2, file) == 0
+
+
+def test_file_keeps_its_ratio_and_zero_is_a_value(compressed):
+    assert 12 <= compressed.ratio < 14
+    for name, code in compressed.codes.items():
+        assert (code.decode(compressed.codebooks) == 0).any(), name
+
+
+def test_network_stays_and_seed_decides(network, task, compressed, tmp_path):
+    before = checksum(network.state_dict())
+    again = dpnet.combined(network, task, SCHEDULE, folder=tmp_path)
+    assert checksum(network.state_dict()) == before
+    assert again.to_bytes() == compressed.to_bytes()
+    # A finished training is not repeated, and what follows it ends in the same file.
+    assert dpnet.combined(network, task, SCHEDULE, folder=tmp_path).to_bytes() == compressed.to_bytes()
+
+
+def test_training_gains_over_the_same_clusters_untrained(network, task, compressed):
+    train = task.train()
+    outputs = training.logits(network, train.images)
+    tensors = weight_tensors(network)
+    bits = _bits_within(len(compressed.to_bytes()), compressed)
+    untrained = assemble(network, task, *priced_layers(tensors, price_for(tensors, bits)))
+    files = [compressed.to_module(), untrained.to_module()]
+    trained, before = (training.kl_divergence(outputs, training.logits(file, train.images)) for file in files)
+    assert trained < 0.8 * before
+
+
+def test_a_ratio_beyond_reach_is_an_error(network, task):
+    with pytest.raises(ValueError, match=r"ratio 500: .*lower it"):
+        dpnet.combined(network, task, dpnet.Schedule(ratio=500, epochs=1, every=5))
