@@ -56,6 +56,20 @@ def weight_histogram(weights: np.ndarray, values: np.ndarray, counts: np.ndarray
     return right
 
 
+def drift(weights: Mapping[str, np.ndarray], values: np.ndarray, *, title: str = "") -> list[Axes]:
+    """Draw how one layer's weights lie at several times, a panel each, and shared values as dashed lines."""
+    axes = figure(columns=len(weights), width=2.6 * len(weights), height=2.4)
+    span = max(float(np.abs(tensor).max()) for tensor in weights.values())
+    for axis, (name, tensor) in zip(axes, weights.items(), strict=True):
+        axis.hist(tensor.ravel(), bins=np.linspace(-span, span, 121), color=COLOURS[0], linewidth=0)
+        for value in values:
+            axis.axvline(value, color=COLOURS[1], linestyle="--", linewidth=1)
+        axis.set(xlabel="weight", title=name, yticks=[])
+        axis.xaxis.set_major_locator(MaxNLocator(4))
+    axes[0].set_ylabel(title)
+    return axes
+
+
 def fronts(
     curves: Mapping[str, tuple[np.ndarray, np.ndarray]],
     *,

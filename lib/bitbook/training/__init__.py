@@ -17,12 +17,13 @@ from bitbook.training.metrics import kl_divergence, macro_f1, top1, top5
 from bitbook.training.parametrisation import attach, bake, original
 from bitbook.training.recipe import Recipe
 from bitbook.training.shared_values import SharedValues, lookup
-from bitbook.training.straight_through import StraightThrough, refreshing, straight_through
+from bitbook.training.straight_through import Quantiser, StraightThrough, refreshing, straight_through
 
 __all__ = [
     "History",
     "Mask",
     "Objective",
+    "Quantiser",
     "Recipe",
     "SharedValues",
     "StraightThrough",

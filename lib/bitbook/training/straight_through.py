@@ -29,11 +29,11 @@ def straight_through(weights: Tensor, quantised: Tensor) -> Tensor:
     return _StraightThrough.apply(weights, quantised)
 
 
-class StraightThrough(nn.Module):
-    """A parametrisation: each weight is replaced by the value of its cluster, and trained through that.
+class Quantiser(nn.Module):
+    """Clusters of a weight tensor for a parametrisation to use: values and borders, which stay between refreshes.
 
-    `cluster` finds at most `k` clusters of an array of weights, such as `lambda w: kmeans1d(w, k)`. Between calls of
-    `refresh` values and borders stay, and a weight that crosses a border changes its cluster.
+    `cluster` finds at most `k` clusters of an array of weights, such as `lambda w: kmeans1d(w, k)`. A weight that
+    crosses a border changes its cluster.
     """
 
     def __init__(self, weights: Tensor, cluster: Callable[[np.ndarray], Clusters], k: int) -> None:
@@ -57,12 +57,20 @@ class StraightThrough(nn.Module):
         """The cluster of each weight, int64, shape of the weights."""
         return torch.bucketize(weights.detach().double(), self.borders, right=True)
 
+    def quantised(self, weights: Tensor) -> Tensor:
+        """The value of each weight's cluster, shape of the weights, without a gradient."""
+        return self.values.take(self.indices(weights))
+
+
+class StraightThrough(Quantiser):
+    """A parametrisation: each weight is replaced by the value of its cluster, and trained through that."""
+
     def forward(self, weights: Tensor) -> Tensor:
-        return straight_through(weights, self.values[self.indices(weights)])
+        return straight_through(weights, self.quantised(weights))
 
 
 def refreshing(network: nn.Module, *, every: int, until: float = 2 / 3) -> Callable[[int, int], None]:
-    """An `after_step` for `fit`: refresh all StraightThrough parametrisations every so many steps of the first ones.
+    """An `after_step` for `fit`: refresh all quantisers every so many steps, in the first share `until` of them.
 
     In the last third the clusters stand still by default: a codebook that keeps moving costs accuracy at the end.
     """
@@ -71,7 +79,7 @@ def refreshing(network: nn.Module, *, every: int, until: float = 2 / 3) -> Calla
         for parametrised in network.modules()
         if isinstance(parametrised, nn.utils.parametrize.ParametrizationList)
         for module in parametrised
-        if isinstance(module, StraightThrough)
+        if isinstance(module, Quantiser)
     ]
 
     def after_step(step: int, steps: int) -> None:

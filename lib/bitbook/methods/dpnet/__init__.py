@@ -1,22 +1,39 @@
 """DP-Net: every layer clustered optimally by dynamic programming (arXiv 2003.09615).
 
 In the paper's symbols: K, the clusters of a layer. What the abstract and introduction say is in the modules; the body
-of the paper could not be read, so how layers share a budget and what a cluster's bits cost is our choice.
+of the paper could not be read, so how layers share a budget, what a cluster's bits cost, and how strongly and how long
+training makes a network clustering-friendly is our choice.
 """
 
 from .cluster import clustering_costs, entropy_constrained_layers, optimal_layers
 from .combined import Schedule, combined
 from .compress import compress, entropy_constrained_options
 from .menu import Menu, menu
+from .quantised import attach_quantisers, quantise
+from .regularised import Drawn, ramping, regularised
+from .shared import tune_values
+from .train import RIVALS, kmeans_layers, train
+from .uniform import LearnedStep, attach_learned_steps
 
 __all__ = [
+    "RIVALS",
+    "Drawn",
+    "LearnedStep",
     "Menu",
     "Schedule",
+    "attach_learned_steps",
+    "attach_quantisers",
     "clustering_costs",
     "combined",
     "compress",
     "entropy_constrained_layers",
     "entropy_constrained_options",
+    "kmeans_layers",
     "menu",
     "optimal_layers",
+    "quantise",
+    "ramping",
+    "regularised",
+    "train",
+    "tune_values",
 ]

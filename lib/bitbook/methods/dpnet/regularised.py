@@ -1,0 +1,50 @@
+"""DPR: training with a penalty on each weight's distance from its layer's optimal clustering."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from bitbook import training
+
+
+class Drawn(training.Quantiser):
+    """A parametrisation that leaves the weights as they are and knows the clusters that they are drawn to."""
+
+    def __init__(self, *arguments, **options) -> None:
+        super().__init__(*arguments, **options)
+        self.register_buffer("strength", torch.zeros((), dtype=self.values.dtype))  # lambda; a checkpoint keeps it
+
+    def forward(self, weights: Tensor) -> Tensor:
+        return weights
+
+
+def regularised(base: training.Objective, network: nn.Module, drawn: Mapping[str, Drawn]) -> training.Objective:
+    """An objective for `fit`: base + lambda / 2 sum_l ||W_l - C_l(W_l)||^2, C_l constant between refreshes.
+
+    Its gradient is that of the base plus lambda (w - c(w)) for each weight w, c(w) the value of its cluster. drawn: the
+    Drawn parametrisations of the network, by parameter name. Source: arXiv 2003.09615 says only that a term of the loss
+    rewards networks that cluster well, and that it is exact; the form is our choice.
+    """
+    layers = [(training.original(network, name), module) for name, module in drawn.items()]
+
+    def objective(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        distance = sum(module.strength * (w - module.quantised(w)).square().sum() for w, module in layers)
+        return base(model, images, labels) + distance / 2
+
+    return objective
+
+
+def ramping(drawn: Mapping[str, Drawn], *, strength: float, until: float = 2 / 3) -> Callable[[int, int], None]:
+    """An `after_step` for `fit`: lambda rises with the square of the steps to `strength` after a share `until` of them.
+
+    It begins at zero, so that weights first settle where the loss wants them.
+    """
+
+    def after_step(step: int, steps: int) -> None:
+        for module in drawn.values():
+            module.strength.fill_(strength * min(step / (until * steps), 1.0) ** 2)
+
+    return after_step
