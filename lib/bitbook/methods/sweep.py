@@ -89,25 +89,30 @@ def sweep(
             codes = compensate(tensors, codes, codebooks, moments, price=price)
         reestimate = treatment != "plain"
         compressed = assemble(network, task, codes, codebooks, reestimate=reestimate, seed=seed, images=train)
-        tables = _counts(codes, codebooks)
         trials.add(
             name,
             compressed,
             setting=setting,
             treatment=treatment,
-            shared=int(sum(map(np.count_nonzero, tables))),
-            fixed_bytes=sum(fixed_bits(int(np.count_nonzero(counts))) * int(counts.sum()) for counts in tables) / 8,
-            huffman_bytes=sum(map(huffman_bits, tables)) / 8,
-            entropy_bytes=sum(map(entropy_bits, tables)) / 8,
+            **index_sizes(codes, codebooks),
             file_bytes=len(compressed.to_bytes()),
             divergence=divergence(compressed),
         )
     return [trials[name] for name in names.values()]
 
 
-def _counts(codes: Mapping[str, Code], codebooks: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-    """How often each value of each codebook is used, (k,) per codebook."""
-    tables = {name: np.zeros(len(book), np.int64) for name, book in codebooks.items()}
+def index_sizes(codes: Mapping[str, Code], codebooks: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Return the shared values in use and the bytes of the indices by each way of coding, with a table a codebook.
+
+    The names are those of a Candidate's fields: shared, fixed_bytes, huffman_bytes, entropy_bytes.
+    """
+    tables = {name: np.zeros(len(book), np.int64) for name, book in codebooks.items()}  # how often each value is used
     for code in codes.values():
         tables[code.codebook] += np.bincount(code.indices.ravel(), minlength=len(tables[code.codebook]))
-    return list(tables.values())
+    used = {name: int(np.count_nonzero(counts)) for name, counts in tables.items()}
+    return {
+        "shared": sum(used.values()),
+        "fixed_bytes": sum(fixed_bits(used[name]) * int(counts.sum()) for name, counts in tables.items()) / 8,
+        "huffman_bytes": sum(map(huffman_bits, tables.values())) / 8,
+        "entropy_bytes": sum(map(entropy_bits, tables.values())) / 8,
+    }

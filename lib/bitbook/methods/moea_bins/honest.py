@@ -1,0 +1,244 @@
+"""The search over what counts: the divergence from the float network, and the bytes of the real file."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+from tqdm import tqdm
+
+from bitbook.clustering import input_factor
+from bitbook.codes import Code
+from bitbook.codes.container import coded_bytes
+from bitbook.methods.assemble import assemble, weight_tensors
+from bitbook.methods.compensate import input_moments
+from bitbook.methods.divergence import Divergence
+from bitbook.methods.front import nondominated
+from bitbook.methods.moea_bins.evaluation import FastDivergence
+from bitbook.methods.moea_bins.evolution import Generation, evolve
+from bitbook.methods.moea_bins.genes import Genes
+from bitbook.methods.records import Records
+from bitbook.methods.sweep import Candidate, index_sizes
+from bitbook.methods.trials import Trials
+from bitbook.methods.workers import Workers
+from bitbook.networks import checksum
+from bitbook.tasks import Task
+
+MOMENT_IMAGES = 500  # on which the layers' inputs are taken; more change little
+MARGIN = 1.25  # a candidate that is this much worse on the first images than one of fewer bytes is given up
+
+
+@dataclass(frozen=True)
+class Point:
+    """What the search knows of a candidate.
+
+    genes: of `Genes`. size: sum of its layers' bytes, each coded on its own. first: divergence on the first images.
+    file_bytes, divergence: of its real file and on all images; None where it was given up after the first images.
+    """
+
+    genes: tuple[int, ...]
+    size: int
+    first: float
+    file_bytes: int | None
+    divergence: float | None
+
+
+class GeneCost:
+    """What candidates cost; picklable, for workers. folder: keeps each layer's indices, by all that they depend on."""
+
+    def __init__(self, genes: Genes, divergence: FastDivergence, task: Task, folder: Path) -> None:
+        self.genes, self.divergence, self.task, self.folder = genes, divergence, task, folder.resolve()
+        self._known: dict[tuple[int, ...], np.ndarray] = {}
+
+    def __getstate__(self) -> dict:
+        return self.__dict__ | {"_known": {}}
+
+    def layer(self, key: tuple[int, ...]) -> int:
+        """Find and keep the indices of a layer; return the bytes that they take when coded on their own."""
+        indices = self._known[key] = self.genes.indices(key)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self._path(key)
+        partial = path.with_suffix(".partial.npy")
+        np.save(partial, indices)
+        partial.replace(path)
+        return coded_bytes(*self.genes.codes([key], [indices]))
+
+    def codes(self, genes: Iterable[int]) -> tuple[dict[str, Code], dict[str, np.ndarray]]:
+        """Return codes and codebooks of a candidate whose layers have been found."""
+        keys = self.genes.keys(genes)
+        for key in keys:
+            if key not in self._known:
+                self._known[key] = np.load(self._path(key))
+        return self.genes.codes(keys, [self._known[key] for key in keys])
+
+    def candidate(self, item: tuple[tuple[int, ...], int, list[tuple[int, float]]]) -> Point:
+        """Evaluate (genes, size, rivals); rivals: size and first divergence of those that may make it hopeless."""
+        genes, size, rivals = item
+        codes, books = self.codes(genes)
+        least = min((first for bytes_, first in rivals if bytes_ <= size), default=np.inf)
+        weights = {name: code.decode(books) for name, code in codes.items()}
+        first, divergence = self.divergence(weights, hopeless=lambda first: first > MARGIN * least)
+        if divergence is None:
+            return Point(genes, size, first, None, None)
+        return Point(genes, size, first, self.file_bytes(codes, books), divergence)
+
+    def file_bytes(self, codes: dict[str, Code], books: dict[str, np.ndarray]) -> int:
+        """Return the bytes of the file with the batch norms of the candidate evaluated last."""
+        module = self.divergence.module
+        return len(assemble(module, self.task, codes, books, reestimate=False).to_bytes())
+
+    def _path(self, key: tuple[int, ...]) -> Path:
+        return self.folder / f"{'-'.join(map(str, key))}.npy"
+
+
+class GeneSearch:
+    """The search over steps, offsets and clipping of every layer, for divergence and bytes.
+
+    finest, coarsest: steps, in standard deviations of all weights. images: augmented training images of the
+    divergence. folder: keeps what was evaluated, so that a stopped search resumes. workers: see `Workers`. Raises
+    ValueError for steps that make no sense, fewer than one image, and a network without weights.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        task: Task,
+        *,
+        finest: float = 0.25,
+        coarsest: float = 2.0,
+        images: int = 1000,
+        seed: int = 0,
+        folder: Path,
+        workers: int = 1,
+    ) -> None:
+        self.network, self.task, self.seed, self.folder = network, task, seed, folder
+        tensors = weight_tensors(network)
+        fast = FastDivergence(network, task, images=images, seed=seed)
+        moments = input_moments(network, fast.images[:MOMENT_IMAGES])
+        factors = {name: [input_factor(moment) for moment in group] for name, group in moments.items()}
+        self.genes = Genes.of(tensors, factors, finest=finest, coarsest=coarsest)
+        self.identity = {
+            "network": checksum(network.state_dict()),
+            "task": task.name,
+            "steps": self.genes.steps.tolist(),
+            "images": images,
+            "seed": seed,
+        }
+        self.cost = GeneCost(self.genes, fast, task, folder / "layers")
+        self._sizes = Records(folder / "layers.jsonl", identity=self.identity)
+        self._points = Records(folder / "points.jsonl", identity=self.identity)
+        self._workers = Workers(self.cost, folder, workers=workers)
+
+    @property
+    def evaluated(self) -> int:
+        """How many candidates have been evaluated so far, those that were given up included."""
+        return len(self._points)
+
+    def points(self, candidates: Iterable[np.ndarray], *, rivals: Iterable[Point] = ()) -> list[Point]:
+        """Return what is known of the candidates, evaluating those that are new.
+
+        rivals: what makes a candidate hopeless: one of no more bytes that is clearly better on the first images.
+        """
+        wanted = [tuple(int(gene) for gene in genes) for genes in candidates]
+        new = [genes for genes in dict.fromkeys(wanted) if repr(genes) not in self._points]
+        keys = list(dict.fromkeys(key for genes in new for key in self.genes.keys(genes)))
+        missing = [key for key in keys if repr(key) not in self._sizes]
+        for key, size in zip(missing, self._workers.each("layer", missing), strict=True):
+            self._sizes.add(repr(key), size)
+        sizes = [sum(self._sizes[repr(key)] for key in self.genes.keys(genes)) for genes in new]
+        known = [(point.size, point.first) for point in rivals]
+        items = [(genes, size, known) for genes, size in zip(new, sizes, strict=True)]
+        for point in self._workers.each("candidate", items):
+            self._points.add(repr(point.genes), dataclasses.asdict(point))
+        return [Point(**{**self._points[repr(genes)], "genes": genes}) for genes in wanted]
+
+    def evolve(
+        self, *, population: int = 32, evaluations: int = 256, start: Iterable[np.ndarray] = (), seed: int | None = None
+    ) -> list[Generation]:
+        """Return the generations of NSGA-II over the genes; costs are (bytes of the file, divergence).
+
+        The start holds the candidates in which all layers have the same step, evenly spread over the steps: it is the
+        front of the plain sweep. start: more of them.
+        """
+        from bitbook.methods.moea_bins.variation import exchange_layers, move_genes
+
+        steps = np.unique(np.linspace(0, len(self.genes.steps) - 1, population).round().astype(int))
+        first = np.stack([self.genes.uniform(step) for step in steps] + list(start))
+        generations = max(1, round(evaluations / population))
+        bar = tqdm(total=max(evaluations, len(first)), desc="candidates", unit="candidate")
+
+        def evaluate(genes: np.ndarray) -> np.ndarray:
+            front = self.front()
+            points = self.points(genes, rivals=front)
+            bar.update(len(points))
+            bar.set_postfix(front=len(self.front()), evaluated=self.evaluated)
+            return np.array([self._costs(point, front) for point in points], np.float64)
+
+        with bar:
+            return evolve(
+                evaluate,
+                first,
+                *self.genes.bounds,
+                population=population,
+                generations=generations,
+                seed=self.seed if seed is None else seed,
+                crossover=exchange_layers(seed=self.seed),
+                mutation=move_genes(seed=self.seed),
+            )
+
+    def front(self) -> list[Point]:
+        """Return the points that no other beats in bytes and divergence, by bytes."""
+        whole = [Point(**value) for value in self._points.values() if value["divergence"] is not None]
+        return [whole[i] for i in nondominated([(p.file_bytes, p.divergence) for p in whole])] if whole else []
+
+    @staticmethod
+    def _costs(point: Point, rivals: list[Point]) -> tuple[float, float]:
+        """Return the costs of a point; those of one that was given up are guessed from what made it hopeless."""
+        if point.divergence is not None:
+            return point.file_bytes, point.divergence
+        rival = min((r for r in rivals if r.size <= point.size), key=lambda r: r.first)
+        return rival.file_bytes * point.size / rival.size, rival.divergence * point.first / rival.first
+
+    def members(self, points: Iterable[Point], divergence: Divergence) -> list[Candidate]:
+        """Return points as files, evaluated in full: batch norms re-estimated, each file loaded back.
+
+        Their setting is the divergence that the search saw.
+        """
+        train = self.task.calibration_images().images
+        trials = Trials(Candidate, self.folder / "members", identity=self.identity)
+        points, names = list(points), []
+        for point in trials.progress(points):
+            name = "-".join(map(str, point.genes))
+            name = hashlib.sha256(name.encode()).hexdigest()[:16]
+            names.append(name)
+            if name in trials:
+                continue
+            missing = [key for key in self.genes.keys(point.genes) if not self.cost._path(key).exists()]
+            for key in missing:
+                self.cost.layer(key)
+            codes, books = self.cost.codes(point.genes)
+            compressed = assemble(self.network, self.task, codes, books, seed=self.seed, images=train)
+            trials.add(
+                name,
+                compressed,
+                setting=point.divergence,
+                treatment="searched",
+                **index_sizes(codes, books),
+                file_bytes=len(compressed.to_bytes()),
+                divergence=divergence(compressed),
+            )
+        return [trials[name] for name in names]
+
+
+def spread(points: list[Point], number: int) -> list[Point]:
+    """Return at most so many points of a front, evenly spread in the logarithm of their bytes, both ends included."""
+    if not points:
+        return []
+    sizes = np.log([point.file_bytes for point in points])
+    wanted = np.linspace(sizes[0], sizes[-1], number)
+    return [points[i] for i in sorted({int(np.abs(sizes - size).argmin()) for size in wanted})]
