@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import cycle
 
 import numpy as np
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
@@ -135,5 +136,81 @@ def ledger(ledger: Ledger, *, title: str = "") -> Axes:
     axis.invert_yaxis()
     axis.xaxis.set_major_formatter(KILO)
     axis.set(xlabel="kB", title=title or f"{ledger.total:,} bytes", xlim=(0, 1.3 * max(parts.values())))
+    axis.grid(axis="y", visible=False)
+    return axis
+
+
+def objectives(
+    curves: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    *,
+    xlabel: str,
+    ylabel: str,
+    level: tuple[str, float] | None = None,
+    over_time: bool = False,
+    logarithmic: bool = False,
+) -> Axes:
+    """Draw fronts of two costs as steps, with what no solution reaches below each: costs (n,) and (n,) by name.
+
+    level: a name and a value of the second cost, drawn across. over_time: the curves are stages of one search, drawn in
+    darkening shades instead of colours. logarithmic: both axes are.
+    """
+    (axis,) = figure(height=4)
+    shades = sns.color_palette("viridis_r", len(curves)) if over_time else list(COLOURS)
+    for number, (name, (first, second)) in enumerate(curves.items()):
+        order = np.argsort(first, kind="stable")
+        colour = shades[number % len(shades)]
+        axis.step(np.asarray(first)[order], np.asarray(second)[order], where="post", color=colour, linewidth=1)
+        axis.plot(np.asarray(first)[order], np.asarray(second)[order], ".", color=colour, label=name)
+    if level:
+        axis.axhline(level[1], color="0.5", linestyle="--", linewidth=1, label=level[0], zorder=0)
+    if logarithmic:
+        axis.set(xscale="log", yscale="log")
+    axis.set(xlabel=xlabel, ylabel=ylabel)
+    axis.legend(frameon=False)
+    return axis
+
+
+def merged_bins(
+    values: np.ndarray, counts: np.ndarray, merged: np.ndarray, merged_counts: np.ndarray, *, title: str = ""
+) -> Axes:
+    """Draw the share of the weights that each shared value holds, before merging and, mirrored below, after it."""
+    (axis,) = figure(height=3.2)
+    total = counts.sum()
+    axis.vlines(values, 0, counts / total, color=COLOURS[0], linewidth=1.5, label=f"{len(values)} before")
+    axis.vlines(merged, 0, -merged_counts / total, color=COLOURS[1], linewidth=1.5, label=f"{len(merged)} after")
+    axis.axhline(0, color="0.3", linewidth=0.8)
+    axis.set_yscale("symlog", linthresh=1e-4)
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{abs(value):.2%}"))
+    axis.set(xlabel="shared value", ylabel="weights", title=title)
+    axis.legend(frameon=False)
+    return axis
+
+
+def layer_shares(shares: Mapping[str, np.ndarray], sizes: np.ndarray, *, xlabel: str, title: str = "") -> Axes:
+    """Draw a number for each layer (rows, by name) and file (columns): (files,) each, files labelled by their bytes."""
+    (axis,) = figure(height=1.2 + 0.2 * len(shares))
+    table = np.array(list(shares.values()))
+    picture = axis.imshow(table, aspect="auto", cmap="viridis", interpolation="nearest")
+    axis.set_yticks(range(len(shares)), list(shares))
+    axis.set_xticks(range(len(sizes)), [f"{size / 1000:.3g}" for size in sizes])
+    axis.set(xlabel="file, kB", title=title)
+    axis.grid(visible=False)
+    axis.figure.colorbar(picture, ax=axis, label=xlabel)
+    return axis
+
+
+def waterfall(steps: Mapping[str, float], *, title: str = "") -> Axes:
+    """Draw what is left after each step, in bytes, and what the step took off or added, from the top."""
+    (axis,) = figure(height=0.8 + 0.42 * len(steps))
+    names, left = list(steps), np.array(list(steps.values()))
+    before = np.concatenate([left[:1], left[:-1]])
+    axis.barh(names, np.minimum(left, before), color=COLOURS[0])
+    axis.barh(names, np.abs(before - left), left=np.minimum(left, before), color=COLOURS[1], alpha=0.5)
+    for row, (now, then) in enumerate(zip(left, before, strict=True)):
+        change = f" ({now / then - 1:+.1%})" if row else ""
+        axis.text(max(now, then), row, f" {now / 1000:.4g} kB{change}", va="center")
+    axis.invert_yaxis()
+    axis.xaxis.set_major_formatter(KILO)
+    axis.set(xlabel="kB", title=title, xlim=(0, 1.3 * left.max()))
     axis.grid(axis="y", visible=False)
     return axis
