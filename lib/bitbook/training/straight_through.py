@@ -44,6 +44,7 @@ class Quantiser(nn.Module):
         self.register_buffer("borders", weights.new_zeros(k - 1, dtype=torch.float64))  # (k - 1,)
         self.refresh(weights)
 
+    @torch.no_grad()
     def refresh(self, weights: Tensor) -> None:
         """Find the clusters of the weights as they are now."""
         clusters = self.cluster(weights.detach().cpu().numpy())

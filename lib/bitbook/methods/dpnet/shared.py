@@ -33,18 +33,16 @@ def tune_values(
     decay is left out for the values.
     """
     codes, books = coded
-    values = {book: nn.Parameter(torch.from_numpy(array.astype(np.float32))) for book, array in books.items()}
-    members = {book: np.zeros(len(array)) for book, array in books.items()}
-    device = next(network.parameters()).device
+    like = next(network.parameters())
     rest = [value for parameter, value in network.named_parameters() if parameter not in codes]
+    values = {book: nn.Parameter(torch.from_numpy(array).to(like)) for book, array in books.items()}
+    members = {book: np.zeros(len(array)) for book, array in books.items()}
     for code in codes.values():
         members[code.codebook] += np.bincount(code.indices.ravel(), minlength=len(members[code.codebook]))
     for book, value in values.items():
-        value.data = value.data.to(device)
-        share = torch.from_numpy(1 / np.maximum(members[book], 1)).to(value)
-        value.register_hook(partial(torch.mul, share))
+        value.register_hook(partial(torch.mul, torch.from_numpy(1 / np.maximum(members[book], 1)).to(like)))
     for parameter, code in codes.items():
-        indices = torch.from_numpy(code.indices.astype(np.int64)).to(device)
+        indices = torch.from_numpy(code.indices.astype(np.int64)).to(like.device)
         training.attach(network, parameter, training.SharedValues(values[code.codebook], indices))
     groups = [{"params": list(values.values()), "weight_decay": 0.0}, {"params": rest}]
     train = task.train()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -25,7 +26,7 @@ from bitbook.tasks import Task
 Way = Literal["DPR", "DPQ", "k-means", "uniform"]
 RIVALS = ("k-means", "uniform")
 AfterStep = Callable[[int, int], None]
-SETTLE = 2 / 3  # share of the training after which clusters stand still: codebooks that keep moving cost accuracy
+AfterEpoch = Callable[[int, nn.Module], None]
 
 
 def train(
@@ -41,13 +42,14 @@ def train(
     weight_decay: float = 1e-4,
     strength: float = 1.0,
     every: int = 130,
+    until: float = 1 / 3,
     distil: float = 0.8,
     precision: str = "bfloat16",
     objective: training.Objective | None = None,
     name: str = "",
     seed: int = 0,
     folder: Path | None = None,
-    after_epoch: Callable[[int, nn.Module], None] | None = None,
+    after_epoch: AfterEpoch | None = None,
 ) -> Compressed:
     """Train a network to K values in each layer, and return it compressed; the network itself is left as it is.
 
@@ -59,50 +61,53 @@ def train(
     The loss is that of `distillation` from the network itself, `distil` the share of its outputs, unless an `objective`
     is given, which needs a `name` where there is a folder. learning_rate, shared_learning_rate: the largest of each
     part, SGD with Nesterov momentum, cosine; batch size and augmentation are the task's. strength: the lambda that DPR
-    ends at. every: steps between two clusterings. folder: for checkpoints, from which a killed training resumes; asked
-    again for other shared_epochs, DPR and DPQ begin where those begin. after_epoch: called with the number of epochs
-    done, from 0, and the network that trains, in the first part.
+    ends at. every: steps between two clusterings; until: the share of DPQ's epochs in which they are made. folder: for
+    checkpoints, from which a killed training resumes; asked again for other shared_epochs, DPR and DPQ begin where
+    those begin. after_epoch: called with the number of epochs done, from 0, and the network that trains, in the first
+    part.
 
-    Raises ValueError for an unknown way, and as `fit` does.
+    Raises ValueError for an unknown way and an objective without a name, and as `fit` does.
     """
     if way not in get_args(Way):
         raise ValueError(f"way is one of {', '.join(get_args(Way))}, not {way!r}")
+    if folder and objective and not name:
+        raise ValueError("with a folder, an objective needs a name that says what it is: give name=")
     student = copy.deepcopy(network)
     objective = objective or training.distillation(copy.deepcopy(network), share=distil)
     about = f"{way}, k {dict(k) if isinstance(k, Mapping) else k}, {name or f'distillation {distil}'}"
     recipe = training.Recipe(
-        epochs=epochs,
+        epochs=epochs + shared_epochs if way in RIVALS else epochs,
         batch_size=task.recipe.batch_size,
         learning_rate=learning_rate,
         weight_decay=weight_decay,
         augmentation=task.recipe.augmentation,
         precision=precision,
     )
-    if way in RIVALS:
-        epochs, shared_epochs = (0, epochs + shared_epochs) if way == "k-means" else (epochs + shared_epochs, 0)
     if way == "k-means":
-        coded = kmeans_layers(weight_tensors(network), k, seed=seed)
+        coded, shared_epochs = kmeans_layers(weight_tensors(network), k, seed=seed), recipe.epochs
     else:
-        loss, after_step, finish = _way(student, way, k, objective, strength=strength, every=every)
-        train, recipe = task.train(), dataclasses.replace(recipe, epochs=epochs)
+        part = _first_part(student, way, k, objective, strength=strength, every=every, until=until)
+        data = task.train()
         training.fit(
             student,
-            train.images,
-            train.labels,
+            data.images,
+            data.labels,
             recipe,
             seed=seed,
             folder=folder and folder / "weights",
-            objective=loss,
-            after_step=_with_epochs(student, after_step, after_epoch, epochs),
-            name=f"{about}, strength {strength}, every {every}",
+            objective=part.objective,
+            parameters=_groups(student, part.quantisers),
+            after_step=_together(part.after_step, _each_epoch(student, after_epoch, recipe.epochs)),
+            name=f"{about}, strength {strength}, every {every} until {until}",
         )
-        coded = finish()
-    if shared_epochs:
+        if way == "DPR":
+            for layer, drawn in part.quantisers.items():
+                drawn.refresh(training.original(student, layer))
+        coded = quantise(student, part.quantisers)
+    if shared_epochs and way != "uniform":
         recipe = dataclasses.replace(recipe, epochs=shared_epochs, learning_rate=shared_learning_rate)
-        place = folder and folder / "values"
-        coded = tune_values(
-            student, task, coded, objective=objective, recipe=recipe, seed=seed, folder=place, name=about
-        )
+        options = {"objective": objective, "recipe": recipe, "name": about, "folder": folder and folder / "values"}
+        coded = tune_values(student, task, coded, seed=seed, **options)
     return assemble(student, task, *coded, seed=seed)
 
 
@@ -115,12 +120,23 @@ def kmeans_layers(tensors: Mapping[str, np.ndarray], k: int | Mapping[str, int],
     for name, tensor in tensors.items():
         clusters = min(k[name] if isinstance(k, Mapping) else k, len(np.unique(tensor)))
         found = KMeans(clusters, n_init=10, random_state=seed).fit(tensor.reshape(-1, 1).astype(np.float64))
-        codes[name] = ScalarCode(found.labels_.reshape(tensor.shape).astype(np.uint16), name)
-        books[name] = found.cluster_centers_.ravel().astype(np.float16)
+        centres = found.cluster_centers_.ravel()
+        rank = np.argsort(np.argsort(centres))
+        codes[name] = ScalarCode(rank[found.labels_].reshape(tensor.shape).astype(np.uint16), name)
+        books[name] = np.sort(centres).astype(np.float16)
     return codes, books
 
 
-def _way(
+@dataclass(frozen=True)
+class _Part:
+    """A training of all weights: what stands before them, by parameter name, the loss, and what follows each step."""
+
+    quantisers: Mapping[str, nn.Module]
+    objective: training.Objective
+    after_step: AfterStep | None = None
+
+
+def _first_part(
     student: nn.Module,
     way: Way,
     k: int | Mapping[str, int],
@@ -128,39 +144,41 @@ def _way(
     *,
     strength: float,
     every: int,
-) -> tuple[training.Objective, AfterStep, Callable[[], Coded]]:
-    """Prepare a network for a way: the objective, what follows each step, and what makes codes of it in the end."""
+    until: float,
+) -> _Part:
     if way == "uniform":
-        quantisers = attach_learned_steps(student, k)
-        return objective, lambda step, steps: None, lambda: quantise(student, quantisers)
+        return _Part(attach_learned_steps(student, k), objective)
     if way == "DPQ":
         quantisers = attach_quantisers(student, k)
-        return objective, training.refreshing(student, every=every, until=SETTLE), lambda: quantise(student, quantisers)
+        return _Part(quantisers, objective, training.refreshing(student, every=every, until=until))
     drawn = attach_quantisers(student, k, Drawn)
-    hooks = ramping(drawn, strength=strength, until=SETTLE), training.refreshing(student, every=every, until=SETTLE)
+    after_step = _together(ramping(drawn, strength=strength), training.refreshing(student, every=every, until=1.0))
+    return _Part(drawn, regularised(objective, student, drawn), after_step)
 
+
+def _groups(student: nn.Module, quantisers: Mapping[str, nn.Module]) -> list[dict]:
+    """Parameter groups for `fit`: no weight decay for what the quantisers themselves learn."""
+    values = [value for module in quantisers.values() for value in module.parameters()]
+    others = [value for value in student.parameters() if all(value is not other for other in values)]
+    return [{"params": others}, {"params": values, "weight_decay": 0.0}]
+
+
+def _together(*hooks: AfterStep | None) -> AfterStep:
     def after_step(step: int, steps: int) -> None:
         for hook in hooks:
-            hook(step, steps)
+            if hook is not None:
+                hook(step, steps)
 
-    def finish() -> Coded:
-        for name, module in drawn.items():
-            module.refresh(training.original(student, name))
-        return quantise(student, drawn)
-
-    return regularised(objective, student, drawn), after_step, finish
+    return after_step
 
 
-def _with_epochs(
-    student: nn.Module, after_step: AfterStep, after_epoch: Callable[[int, nn.Module], None] | None, epochs: int
-) -> AfterStep:
+def _each_epoch(student: nn.Module, after_epoch: AfterEpoch | None, epochs: int) -> AfterStep | None:
     if after_epoch is None:
-        return after_step
+        return None
     after_epoch(0, student)
 
-    def both(step: int, steps: int) -> None:
-        after_step(step, steps)
+    def after_step(step: int, steps: int) -> None:
         if step % (steps // epochs) == 0:
             after_epoch(step * epochs // steps, student)
 
-    return both
+    return after_step
