@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import nn
@@ -155,7 +156,7 @@ class GeneSearch:
         items = [(genes, size, known) for genes, size in zip(new, sizes, strict=True)]
         for point in self._workers.each("candidate", items):
             self._points.add(repr(point.genes), dataclasses.asdict(point))
-        return [Point(**{**self._points[repr(genes)], "genes": genes}) for genes in wanted]
+        return [_point(self._points[repr(genes)]) for genes in wanted]
 
     def evolve(
         self, *, population: int = 32, evaluations: int = 256, start: Iterable[np.ndarray] = (), seed: int | None = None
@@ -193,7 +194,7 @@ class GeneSearch:
 
     def front(self) -> list[Point]:
         """Return the points that no other beats in bytes and divergence, by bytes."""
-        whole = [Point(**value) for value in self._points.values() if value["divergence"] is not None]
+        whole = [_point(value) for value in self._points.values() if value["divergence"] is not None]
         return [whole[i] for i in nondominated([(p.file_bytes, p.divergence) for p in whole])] if whole else []
 
     @staticmethod
@@ -233,6 +234,10 @@ class GeneSearch:
                 divergence=divergence(compressed),
             )
         return [trials[name] for name in names]
+
+
+def _point(value: dict[str, Any]) -> Point:
+    return Point(**{**value, "genes": tuple(value["genes"])})
 
 
 def spread(points: list[Point], number: int) -> list[Point]:
