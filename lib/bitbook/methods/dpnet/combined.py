@@ -14,14 +14,14 @@ from bitbook import training
 from bitbook.clustering import Clusters, SortedWeights, entropy_constrained, sort_weights
 from bitbook.codes import Compressed, ScalarCode, entropy_bits
 from bitbook.methods.assemble import assemble, weight_tensors
-from bitbook.methods.dpnet.cluster import Coded, priced_layers
+from bitbook.methods.dpnet.cluster import Coded
 from bitbook.tasks import Task
 
 MOST_VALUES = 256  # of a layer; more than any price in use leaves
 RESOLUTION = 512  # positions tried for a border while training: those in between are refined anyway
 PRICES = 1e-9, 1e2  # of a bit, in units of the mean squared weight, between which the search looks
-AIMED = 0.995  # of the budget: the last weights move after the last clustering
-TRIES = 8  # to keep the budget after training
+AIMED = 0.995  # of the budget: weights move on after the last clustering
+RAISED, TRIES = 1.05, 200  # how the price rises after training until the file keeps its budget
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,14 +119,16 @@ def combined(
     codes, books = coded()
     weights = {name: training.original(trained, name).detach().cpu().numpy() for name in layers}
     training.bake(trained)
-    file = assemble(trained, task, codes, books, seed=seed)
+    raised = price_for(weights, _entropy(codes))
     for _ in range(TRIES):
-        if len(file.to_bytes()) <= budget:
-            return file
-        # The clusters stood still while the weights moved on, and took more bits by it.
-        codes, books = priced_layers(weights, price_for(weights, AIMED * _bits_within(budget, file)))
-        file = assemble(trained, task, codes, books, seed=seed)
-    raise ValueError(f"ratio {schedule.ratio:g}: the file needs {len(file.to_bytes())} bytes of {budget:.0f}: lower it")
+        if len(assemble(trained, task, codes, books, reestimate=False).to_bytes()) <= budget:
+            file = assemble(trained, task, codes, books, seed=seed)
+            if len(file.to_bytes()) <= budget:
+                return file
+        # The clusters stood still while the weights moved on, and so took a few more bits.
+        codes = {name: _cheapest(weights[name], code, books[name], raised) for name, code in codes.items()}
+        raised *= RAISED
+    raise ValueError(f"ratio {schedule.ratio:g}: no clustering keeps {budget:.0f} bytes; lower the ratio")
 
 
 def _attach(network: nn.Module, name: str, price: list[float]) -> training.StraightThrough:
@@ -148,8 +150,24 @@ def _coded(layers: Mapping[str, tuple[training.StraightThrough, nn.Parameter]]) 
     return codes, books
 
 
+def _cheapest(weights: np.ndarray, code: ScalarCode, values: np.ndarray, price: float) -> ScalarCode:
+    """The code with the index of least squared error plus the price of its bits, as lengths are in the code given."""
+    counts = np.bincount(code.indices.ravel(), minlength=len(values))
+    lengths = np.log2((counts.sum() + 1) / (counts + 0.5))  # finite for a value that no weight has any more
+    best, least = np.zeros(weights.shape, code.indices.dtype), np.full(weights.shape, np.inf)
+    for index, (value, length) in enumerate(zip(values.astype(np.float64), lengths, strict=True)):
+        cost = (weights - value) ** 2 + price * length
+        best[cost < least] = index
+        least = np.minimum(least, cost)
+    return ScalarCode(best, code.codebook)
+
+
 def _bits_within(budget: float, file: Compressed) -> float:
     """Bits of the labels' entropy that keep the budget, if each goes on taking the bytes that it takes in this file."""
     coded = sum(row.bytes for row in file.ledger().rows if row.section in file.codes)
-    bits = sum(entropy_bits(np.bincount(code.indices.ravel())) for code in file.codes.values())
-    return bits * max(budget - (len(file.to_bytes()) - coded), 0.0) / coded
+    return _entropy(file.codes) * max(budget - (len(file.to_bytes()) - coded), 0.0) / coded
+
+
+def _entropy(codes: Mapping[str, ScalarCode]) -> float:
+    """Bits of the labels, each layer under its own best code."""
+    return sum(entropy_bits(np.bincount(code.indices.ravel())) for code in codes.values())
