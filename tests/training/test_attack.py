@@ -45,6 +45,21 @@ def test_a_random_start_lies_in_the_box_and_ends_in_the_same_corner():
     torch.testing.assert_close(attack(0, 5)[:, :2], plain[:, :2])
 
 
+def test_any_objective_can_be_taken_on_attacked_images():
+    seen = []
+
+    def base(network, images, labels):
+        seen.append(images)
+        return network(images).square().sum()
+
+    torch.manual_seed(0)
+    objective = adversarial_training(epsilon=0.1, step=0.2, steps=1, objective=base)
+    loss = objective(linear(), IMAGES, LABELS)
+    expected = pgd(linear(), IMAGES, LABELS, epsilon=0.1, step=0.2, steps=1)
+    torch.testing.assert_close(seen[0][:, :2], expected[:, :2])  # a step this long ends in the corner from anywhere
+    torch.testing.assert_close(loss, linear()(seen[0]).square().sum())
+
+
 def test_adversarial_training_makes_a_network_robust():
     train, test = (datasets.load("digits", split=split) for split in ("train", "test"))
     attack = {"epsilon": 0.15, "step": 0.075, "steps": 3}

@@ -43,13 +43,16 @@ def pgd(
     return adversarial.detach()
 
 
-def adversarial_training(*, epsilon: float, step: float, steps: int) -> Objective:
-    """An objective for `fit`: the cross-entropy on images that `pgd` attacked from a random start."""
-    plain = cross_entropy()
+def adversarial_training(*, epsilon: float, step: float, steps: int, objective: Objective | None = None) -> Objective:
+    """An objective for `fit`: the given one, else the cross-entropy, on images that `pgd` attacked from a random start.
 
-    def objective(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    The attack itself always raises the cross-entropy.
+    """
+    base = objective or cross_entropy()
+
+    def attacked(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         start = torch.Generator().manual_seed(int(torch.randint(2**62, ())))  # from the generator that `fit` seeded
-        attacked = pgd(unwrapped(network), images, labels, epsilon=epsilon, step=step, steps=steps, generator=start)
-        return plain(network, attacked, labels)
+        worst = pgd(unwrapped(network), images, labels, epsilon=epsilon, step=step, steps=steps, generator=start)
+        return base(network, worst, labels)
 
-    return objective
+    return attacked

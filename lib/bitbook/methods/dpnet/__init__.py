@@ -11,21 +11,25 @@ from .compress import compress, entropy_constrained_options
 from .menu import Menu, menu
 from .quantised import attach_quantisers, quantise
 from .regularised import Drawn, ramping, regularised
+from .robust import Attack, accuracies, compress_robust, train_robust
 from .shared import tune_values
 from .train import RIVALS, kmeans_layers, train
 from .uniform import LearnedStep, attach_learned_steps
 
 __all__ = [
     "RIVALS",
+    "Attack",
     "Drawn",
     "LearnedStep",
     "Menu",
     "Schedule",
+    "accuracies",
     "attach_learned_steps",
     "attach_quantisers",
     "clustering_costs",
     "combined",
     "compress",
+    "compress_robust",
     "entropy_constrained_layers",
     "entropy_constrained_options",
     "kmeans_layers",
@@ -35,5 +39,6 @@ __all__ = [
     "ramping",
     "regularised",
     "train",
+    "train_robust",
     "tune_values",
 ]

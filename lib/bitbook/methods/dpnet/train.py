@@ -47,6 +47,7 @@ def train(
     precision: str = "bfloat16",
     objective: training.Objective | None = None,
     name: str = "",
+    reestimate: bool = True,
     seed: int = 0,
     folder: Path | None = None,
     after_epoch: AfterEpoch | None = None,
@@ -59,7 +60,8 @@ def train(
     grid with a learned step (LSQ). k: values of each layer, one K for all or one by parameter name.
 
     The loss is that of `distillation` from the network itself, `distil` the share of its outputs, unless an `objective`
-    is given, which needs a `name` where there is a folder. learning_rate, shared_learning_rate: the largest of each
+    is given, which needs a `name` where there is a folder. reestimate: whether batch norms are re-estimated in the end,
+    on clean images. learning_rate, shared_learning_rate: the largest of each
     part, SGD with Nesterov momentum, cosine; batch size and augmentation are the task's. strength: the lambda that DPR
     ends at. every: steps between two clusterings; until: the share of DPQ's epochs in which they are made. folder: for
     checkpoints, from which a killed training resumes; asked again for other shared_epochs, DPR and DPQ begin where
@@ -108,7 +110,7 @@ def train(
         recipe = dataclasses.replace(recipe, epochs=shared_epochs, learning_rate=shared_learning_rate)
         options = {"objective": objective, "recipe": recipe, "name": about, "folder": folder and folder / "values"}
         coded = tune_values(student, task, coded, seed=seed, **options)
-    return assemble(student, task, *coded, seed=seed)
+    return assemble(student, task, *coded, reestimate=reestimate, seed=seed)
 
 
 def kmeans_layers(tensors: Mapping[str, np.ndarray], k: int | Mapping[str, int], *, seed: int = 0) -> Coded:
