@@ -1,9 +1,14 @@
 """Training and evaluation of ResNet-20 beside the barest PyTorch loops: images per second, as ratios of one run.
 
+Below that, what DP-Net's training adds to a plain one in bfloat16: the float network's outputs, the quantisers, and the
+clustering of all layers every 130 steps.
+
 The bare training loop has no augmentation, no schedule, no progress and no checkpoint, its images are floats already,
 and of the two memory layouts it gets the faster one. Rounds are interleaved, so that other load falls on all sides.
 """
 
+import copy
+import dataclasses
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,11 +17,14 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 from bitbook import tasks
-from bitbook.training import Recipe, fit, logits
+from bitbook.clustering import kmeans1d
+from bitbook.methods import dpnet, weight_tensors
+from bitbook.training import Recipe, distillation, fit, logits
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 BATCH, STEPS, ROUNDS = 128, 6, 5
+EVERY, EPOCH = 130, 50_000  # steps between two clusterings, images
 
 
 def bare_training(network: nn.Module, images: Tensor, labels: Tensor) -> None:
@@ -85,6 +93,24 @@ def main() -> None:
         best = max(rate for name, rate in measured.items() if name != "bitbook")
         for name, rate in measured.items():
             print(f"{what:10}  {name:20}  {rate:7.0f} images/s  {rate / best:5.2f} of the best bare loop")
+    half = dataclasses.replace(recipe, precision="bfloat16")
+    learner, quantised = copy.deepcopy(network), copy.deepcopy(network)
+    dpnet.attach_quantisers(quantised, 4)
+    teacher = distillation(copy.deepcopy(network))
+    friendly = rates(
+        {
+            "plain": lambda: fit(network, stored, labels, half, seed=0, progress=False),
+            "distillation": lambda: fit(learner, stored, labels, half, seed=0, objective=teacher, progress=False),
+            "DPQ, k = 4": lambda: fit(quantised, stored, labels, half, seed=0, objective=teacher, progress=False),
+        },
+        len(stored),
+    )
+    for name, rate in friendly.items():
+        print(f"bfloat16    {name:20}  {rate:7.0f} images/s  {rate / friendly['plain']:5.2f} of plain training")
+    layers = list(weight_tensors(network).values())
+    clustering = rates({"clustering": lambda: [kmeans1d(layer, 4) for layer in layers]}, 1)["clustering"]
+    share = EPOCH / BATCH / EVERY / clustering / (EPOCH / friendly["DPQ, k = 4"])
+    print(f"clustering all {len(layers)} layers every {EVERY} steps: {share:.2%} of an epoch (bar 3 %)")
 
 
 if __name__ == "__main__":
