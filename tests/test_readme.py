@@ -89,7 +89,7 @@ def test_the_table_of_results_is_the_published_one():
         for row in csv.DictReader((ROOT / "published" / "table.csv").open(newline=""))
     }
     rows = re.findall(
-        r"^\| (\w+) \| (\w+) \| ([^|]+) \| (\d+) \| (.*) \|$", (ROOT / "README.md").read_text(), re.MULTILINE
+        r"^\| ([\w-]+) \| (\w+) \| ([^|]+) \| (\d+) \| (.*) \|$", (ROOT / "README.md").read_text(), re.MULTILINE
     )
     assert rows
     for task, method, variant, seeds, rest in rows:
