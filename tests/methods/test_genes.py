@@ -235,3 +235,30 @@ def test_hopeless_candidates_stop_at_the_first_images(task):
     assert first == pytest.approx(zero)
     with pytest.raises(ValueError, match="image"):
         moea_bins.FastDivergence(network, task, images=0)
+
+
+def test_rounding_again_takes_the_inputs_of_the_rounded_layers_before(task):
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 12, bias=False), nn.Linear(12, 10)).eval()
+    tensors = {name: v.detach().numpy() for name, v in network.named_parameters() if v.ndim > 1}
+    fast = moea_bins.FastDivergence(network, task, images=60)
+    genes = moea_bins.Genes.of(tensors, {}, finest=0.5)
+    candidate = genes.uniform(3)
+    codes, books = moea_bins.round_again(genes, candidate, fast, fast.images[:50], share=0.7)
+    decoded = {name: code.decode(books).astype(np.float64) for name, code in codes.items()}
+
+    x = fast.images[:50].flatten(1).double().numpy().T / 255  # (inputs, n)
+    expected = genes.indices(genes.keys(candidate)[0], factors=[input_factor(x @ x.T)])
+    own = genes.codes([genes.keys(candidate)[0]], [expected])
+    np.testing.assert_allclose(decoded["1.weight"], own[0]["1.weight"].decode(own[1]), rtol=1e-3)
+
+    x, y = tensors["1.weight"].astype(np.float64) @ x, decoded["1.weight"] @ x
+    moments = y @ y.T
+    damped = moments + 0.01 * np.trace(moments) / 12 * np.eye(12)
+    weights = tensors["2.weight"].astype(np.float64)
+    moved = weights + 0.7 * weights @ (x - y) @ y.T @ np.linalg.inv(damped)
+    expected = genes.indices(genes.keys(candidate)[1], tensor=moved, factors=[input_factor(moments)])
+    own = genes.codes([genes.keys(candidate)[1]], [expected])
+    agree = np.isclose(decoded["2.weight"], own[0]["2.weight"].decode(own[1]), rtol=1e-3)
+    assert agree.mean() > 0.97  # sums in float32 may tip a weight that lies between two values
+    assert not np.array_equal(decoded["2.weight"], _decoded(genes, candidate)[2]["2.weight"])

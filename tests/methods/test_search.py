@@ -9,6 +9,7 @@ import pytest
 import torch
 from bitbook import datasets, tasks, training
 from bitbook.methods import Divergence, assemble, moea_bins, weight_tensors
+from bitbook.methods.moea_bins import FastDivergence
 from bitbook.methods.records import Records
 from bitbook.methods.workers import Workers
 from torch import nn
@@ -121,7 +122,8 @@ def test_candidates_cost_the_bytes_of_their_file(genes, task):
     point = genes.front()[0]
     codes, books = genes.cost.codes(point.genes)
     genes.cost.divergence({name: code.decode(books) for name, code in codes.items()})
-    whole = assemble(genes.cost.divergence.module, task, codes, books, reestimate=False)
+    mantissa = genes.genes.mantissa(point.genes)
+    whole = assemble(genes.cost.divergence.module, task, codes, books, reestimate=False, mantissa=mantissa)
     assert len(whole.to_bytes()) == point.file_bytes
     # Coded on its own a layer takes a little more, since it learns nothing from the others.
     sections = {name: sum(r.bytes for r in whole.ledger().rows if r.section == name) for name in codes}
@@ -131,12 +133,16 @@ def test_candidates_cost_the_bytes_of_their_file(genes, task):
 def test_members_are_files_evaluated_in_full(genes, task, network, tmp_path):
     divergence = Divergence(network, task, images=120)
     spread = moea_bins.spread(genes.front(), 3)
-    for member, point in zip(genes.members(spread, divergence), spread, strict=True):
+    members = genes.members(spread, divergence, again=40)
+    assert [m.treatment for m in members] == ["searched", "rounded again"] * 3
+    for member in members:
         compressed = bitbook.load(member.file)
         assert member.file.stat().st_size == member.file_bytes == len(compressed.to_bytes())
         assert member.divergence == divergence(compressed)
-        assert member.divergence == pytest.approx(point.divergence, rel=0.25, abs=0.002)
+    for member, point in zip(members[::2], spread, strict=True):
+        assert member.setting == point.divergence == pytest.approx(member.divergence, rel=0.25, abs=0.002)
         assert member.file_bytes == pytest.approx(point.file_bytes, rel=0.02)
+    assert genes.members(spread, divergence, again=40) == members
 
 
 def test_a_stopped_search_evaluates_nothing_again(genes, task, network, monkeypatch):
@@ -148,6 +154,20 @@ def test_a_stopped_search_evaluates_nothing_again(genes, task, network, monkeypa
     assert again.front() == first
     with pytest.raises(ValueError, match="another search"):
         moea_bins.GeneSearch(network, task, images=120, seed=1, folder=genes.folder)
+
+
+def test_the_waterfall_falls_and_leaves_out_what_does_not_reach_the_target(genes, monkeypatch):
+    options = {"fewest": 2, "bins": 64, "again": 40}
+    steps = moea_bins.waterfall(genes, target=0.1, **options)
+    names = ["64 bins, fixed length", "bin count searched", "neighbours merged", "Huffman code", "our entropy coder"]
+    names += ["batch norm re-estimated", "rounding compensated", "genes per layer", "rounded again"]
+    assert list(steps) == names
+    sizes = list(steps.values())
+    assert sizes[0] >= sizes[1] >= sizes[2] > sizes[3] > sizes[5]
+    assert sizes[7] == min(p.file_bytes for p in genes.front() if p.divergence <= 0.1)
+    assert moea_bins.waterfall(genes, target=1e-12, **options) == {}
+    monkeypatch.setattr(FastDivergence, "__call__", lambda *_, **__: pytest.fail("evaluated again"))
+    assert moea_bins.waterfall(genes, target=0.1, **options) == steps
 
 
 def _fronts(task, network, folder, workers):

@@ -36,12 +36,14 @@ def assemble(
     reestimate: bool = True,
     seed: int = 0,
     images: Tensor | ImageFiles | None = None,
+    mantissa: int = 10,
 ) -> Compressed:
     """Return a network with these codes as Compressed; the network itself is left as it is.
 
     reestimate: whether the batch norms' statistics are taken again, on augmented training images drawn by the seed from
-    `images`, by default the task's, which are then read from disk: a search reads them once and gives them. A network
-    without a `specification`, of which bitbook.networks knows nothing, can be loaded back only `into` a module.
+    `images`, by default the task's, which are then read from disk: a search reads them once and gives them. mantissa:
+    bits that the float16 numbers of batch norms and biases keep of their 10. A network without a `specification`, of
+    which bitbook.networks knows nothing, can be loaded back only `into` a module.
     Raises ValueError where batch norms differ in their epsilon.
     """
     epsilons = {module.eps for module in network.modules() if isinstance(module, _BatchNorm)} or {1e-5}
@@ -62,6 +64,7 @@ def assemble(
         specification=getattr(network, "specification", {"factory": type(network).__qualname__, "arguments": {}}),
         original_parameters=sum(value.numel() for value in network.parameters()),
         epsilon=epsilons.pop(),
+        mantissa=mantissa,
     )
 
 

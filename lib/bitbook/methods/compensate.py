@@ -29,7 +29,7 @@ def input_moments(network: nn.Module, images: Tensor, *, batch_size: int = 100) 
 
     def watch(name: str, layer: nn.Module):
         def hook(_, arguments, __):
-            rows = _inputs(layer, arguments[0])  # (groups, inputs, n)
+            rows = layer_inputs(layer, arguments[0])  # (groups, inputs, n)
             moments[name] = moments.get(name, 0) + (rows @ rows.transpose(1, 2)).double()
 
         return hook
@@ -48,14 +48,22 @@ def input_moments(network: nn.Module, images: Tensor, *, batch_size: int = 100) 
     return {name: moment.cpu().numpy() for name, moment in moments.items()}
 
 
-def _inputs(layer: nn.Module, x: Tensor) -> Tensor:
+def layer_inputs(layer: nn.Module, x: Tensor, *, positions: int = POSITIONS) -> Tensor:
+    """Return what a convolution or linear layer multiplies its weights with, (groups, inputs, n), for inputs (N, ...).
+
+    Of a convolution's positions at most so many an image are taken, evenly spread; its padding must be zeros.
+    """
     if isinstance(layer, nn.Linear):
         return x.reshape(1, -1, x.shape[-1]).transpose(1, 2)
-    columns = F.unfold(x, layer.kernel_size, layer.dilation, layer.padding, layer.stride)  # (N, inputs, positions)
-    positions = columns.shape[-1]
-    taken = torch.linspace(0, positions - 1, min(positions, POSITIONS)).round().long()
-    columns = columns[:, :, taken].transpose(0, 1).reshape(layer.groups, -1, len(taken) * len(x))
-    return columns
+    (down, right), (kernel_rows, kernel_columns), (tall, wide) = layer.stride, layer.kernel_size, layer.dilation
+    x = F.pad(x, layer._reversed_padding_repeated_twice)
+    height = (x.shape[2] - tall * (kernel_rows - 1) - 1) // down + 1
+    width = (x.shape[3] - wide * (kernel_columns - 1) - 1) // right + 1
+    taken = torch.linspace(0, height * width - 1, min(height * width, positions)).round().long()
+    row, column = taken // width * down, taken % width * right  # upper left corners of what the kernel covers
+    places = [(tall * i, wide * j) for i in range(kernel_rows) for j in range(kernel_columns)]
+    columns = torch.stack([x[:, :, row + i, column + j] for i, j in places], dim=2)  # (N, C_in, places, positions)
+    return columns.flatten(1, 2).transpose(0, 1).reshape(layer.groups, -1, len(taken) * len(x))
 
 
 def compensate(

@@ -4,6 +4,7 @@ In the paper's symbols: theta, the weights of all convolutions and linear layers
 uniform bins; d <= k, the number of non-empty ones, which are the shared weights.
 """
 
+from .again import round_again
 from .bins import compress, shared_bins
 from .evaluation import FastDivergence
 from .evolution import Generation, evolve, hypervolume, polynomial, simulated_binary
@@ -30,6 +31,7 @@ __all__ = [
     "merge_neighbours",
     "merged_values",
     "polynomial",
+    "round_again",
     "shared_bins",
     "simulated_binary",
     "spread",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from bitbook import training
+from bitbook.codes.arrays import rounded
 from bitbook.tasks import Task
 
 STATISTICS = 100  # images on which a candidate's batch norms are measured
@@ -65,12 +67,14 @@ class FastDivergence:
         weights: Mapping[str, np.ndarray],
         *,
         reestimate: bool = True,
+        mantissa: int = 10,
         hopeless: Callable[[float], bool] = lambda first: False,
     ) -> tuple[float, float | None]:
         """Return the divergence on the first images and on all, in nats an image; no second one for hopeless ones.
 
         weights: float32 by name, in the network's shapes. reestimate: whether batch norms follow the weights, instead
-        of keeping the network's own statistics. hopeless: decides by the divergence on the first images.
+        of keeping the network's own statistics. mantissa: bits that folded batch norms keep, see `assemble`. hopeless:
+        decides by the divergence on the first images.
         """
         parameters = dict(self.module.named_parameters())
         with torch.no_grad():
@@ -78,14 +82,14 @@ class FastDivergence:
                 parameters[name].copy_(torch.from_numpy(values))
         norms, parts = self._norms(self.module), []
         for name, norm in norms.items():
-            mean, var = self._statistics[name][:2]
-            norm.running_mean.copy_(mean)
-            norm.running_var.copy_(var)
+            self.restore(name, norm)
         start = 0
         if norms and reestimate:
             with self._watching(self._follow):
                 parts.append(training.logits(self.module, self.images[:STATISTICS], batch_size=STATISTICS))
             start = len(parts[0])
+        for norm in norms.values():
+            _fold(norm, mantissa)
         if start < self.first:
             parts.append(training.logits(self.module, self.images[start : self.first]))
         first = training.kl_divergence(self.float_logits[: self.first], torch.cat(parts))
@@ -94,6 +98,19 @@ class FastDivergence:
         if self.first < len(self.images):
             parts.append(training.logits(self.module, self.images[self.first :]))
         return first, training.kl_divergence(self.float_logits, torch.cat(parts))
+
+    def restore(self, name: str, norm: _BatchNorm) -> None:
+        """Make a batch norm of this name the network's own again."""
+        norm.load_state_dict(self.network.get_submodule(name).state_dict())
+        mean, var = self._statistics[name][:2]
+        norm.running_mean.copy_(mean)
+        norm.running_var.copy_(var)
+
+    def moved_statistics(self, name: str, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and variance of a batch norm for inputs y; x are the float network's on the same images."""
+        before, after = _moments(x), _moments(y)
+        _, _, mean, var, *_ = self._statistics[name]
+        return _moved((mean, var), before, after)
 
     @staticmethod
     def _norms(network: nn.Module) -> dict[str, _BatchNorm]:
@@ -106,9 +123,7 @@ class FastDivergence:
 
         def hook(name: str) -> Callable:
             def measure(norm: _BatchNorm, arguments: tuple[Tensor, ...]) -> None:
-                x = arguments[0]
-                var, mean = torch.var_mean(x, [axis for axis in range(x.ndim) if axis != 1])
-                seen(name, norm, mean, var)
+                seen(name, norm, *_moments(arguments[0]))
 
             return measure
 
@@ -125,5 +140,37 @@ class FastDivergence:
 
     def _follow(self, name: str, norm: _BatchNorm, mean: Tensor, var: Tensor) -> None:
         *_, float_mean, float_var, first_mean, first_var = self._statistics[name]
-        norm.running_mean.copy_(float_mean + mean - first_mean)
-        norm.running_var.copy_(torch.where(first_var > 0, float_var * var / first_var, var))
+        moved = _moved((float_mean, float_var), (first_mean, first_var), (mean, var))
+        for buffer, value in zip((norm.running_mean, norm.running_var), moved, strict=True):
+            buffer.copy_(value)
+
+
+def _fold(norm: _BatchNorm, mantissa: int) -> None:
+    """Leave a batch norm as a file gives it back: its scale and shift rounded, mean 0 and variance 1."""
+    if not norm.affine:
+        return
+    scale = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
+    shift = norm.bias.double() - norm.running_mean.double() * scale
+    with torch.no_grad():
+        norm.weight.copy_(_stored(scale, mantissa) * math.sqrt(1 + norm.eps))
+        norm.bias.copy_(_stored(shift, mantissa))
+    norm.running_mean.zero_()
+    norm.running_var.fill_(1.0)
+
+
+def _stored(values: Tensor, mantissa: int) -> Tensor:
+    return torch.from_numpy(rounded(values.detach().cpu().numpy(), mantissa).astype(np.float64))
+
+
+def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance of each channel."""
+    var, mean = torch.var_mean(x, [axis for axis in range(x.ndim) if axis != 1])
+    return mean, var
+
+
+def _moved(
+    whole: tuple[Tensor, Tensor], before: tuple[Tensor, Tensor], after: tuple[Tensor, Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Mean and variance over many images, `whole`, moved as those of a few images went from `before` to `after`."""
+    ratio = torch.where(before[1] > 0, whole[1] / before[1], torch.ones_like(whole[1]))
+    return whole[0] + after[0] - before[0], ratio * after[1]

@@ -1,12 +1,13 @@
 """What a candidate of the search over real bytes is made of: whole numbers, and the codes that they stand for.
 
-Of the whole network: how far neighbouring bins are merged, and what a bit may cost when weights are rounded. Of each
-layer: the step of its bins, their offset from zero, and where they are clipped.
+Of the whole network: how far neighbouring bins are merged, what a bit may cost when weights are rounded, and how
+precisely batch norms and biases are stored. Of each layer: the step of its bins, their offset from zero, and where they
+are clipped.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,9 +16,10 @@ from bitbook.clustering import InputFactor, entropy_constrained, uniform_bins
 from bitbook.codes import ScalarCode
 from bitbook.methods.compensate import compensate
 
-NETWORK, LAYER = 2, 3  # genes of the whole network, and of each layer
+NETWORK, LAYER = 3, 3  # genes of the whole network, and of each layer
 MERGES = (0.0, 0.25, 0.5, 1.0)  # steps whose price of a bit merges bins, in standard deviations; 0 merges none
 PRICES = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3)  # of a bit where weights are rounded, see `compensate`
+MANTISSAS = (10, 8, 7, 6, 5, 4)  # bits that stored float16 numbers keep
 OFFSETS = (-0.25, 0.0, 0.25)  # of a layer's bins, in steps
 CLIPS = (0.6, 0.8, 1.0)  # largest magnitude kept, as a share of the layer's largest
 OCTAVE = 8  # steps tried to a factor of two
@@ -67,39 +69,55 @@ class Genes:
     @property
     def bounds(self) -> tuple[np.ndarray, np.ndarray]:
         """The least and the greatest value of each gene."""
-        high = [len(MERGES), len(PRICES)] + [len(self.steps), len(OFFSETS), len(CLIPS)] * len(self.tensors)
+        high = [len(MERGES), len(PRICES), len(MANTISSAS)] + [len(self.steps), len(OFFSETS), len(CLIPS)] * len(
+            self.tensors
+        )
         return np.zeros(len(high), np.int64), np.array(high) - 1
 
-    def uniform(self, step: int, *, merge: int = 0, price: int = 2) -> np.ndarray:
+    def uniform(self, step: int, *, merge: int = 0, price: int = 2, mantissa: int = 0) -> np.ndarray:
         """Return the genes that give all layers the same step, no offset and no clipping: a plain sweep's candidate."""
         layer = [step, OFFSETS.index(0.0), CLIPS.index(1.0)]
-        return np.array([merge, price] + layer * len(self.tensors), np.int64)
+        return np.array([merge, price, mantissa] + layer * len(self.tensors), np.int64)
 
-    def keys(self, genes: np.ndarray) -> list[tuple[int, ...]]:
-        """Return all that each layer's indices depend on: its number, the network's genes, its own."""
-        merge, price, *rest = (int(gene) for gene in genes)
+    def keys(self, genes: Iterable[int]) -> list[tuple[int, ...]]:
+        """Return all that each layer's indices depend on: its number, merge and price, its own genes."""
+        merge, price, _, *rest = (int(gene) for gene in genes)
         own = zip(*[iter(rest)] * LAYER, strict=True)
         return [(layer, merge, price, *numbers) for layer, numbers in enumerate(own)]
+
+    def mantissa(self, genes: Iterable[int]) -> int:
+        """Return the bits that stored numbers keep."""
+        return MANTISSAS[int(list(genes)[2])]
 
     def book(self, merge: int, offset: int) -> np.ndarray:
         """Return the values that layers of this merge and offset may take, in steps: float16, ascending."""
         return np.unique((self.shapes[merge] + OFFSETS[offset]).astype(np.float16))
 
-    def indices(self, key: tuple[int, ...]) -> np.ndarray:
-        """Return a layer's indices into the whole of its book, in the shape of its tensor."""
+    def indices(
+        self,
+        key: tuple[int, ...],
+        *,
+        tensor: np.ndarray | None = None,
+        factors: Sequence[InputFactor] | None = None,
+    ) -> np.ndarray:
+        """Return a layer's indices into the whole of its book, in the shape of its tensor.
+
+        tensor, factors: instead of the layer's own.
+        """
         layer, merge, price, step, offset, clip = key
         name = self.layers[layer]
-        tensor, book, scale = self.tensors[name], self.book(merge, offset), self.steps[step]
+        tensor = self.tensors[name] if tensor is None else tensor
+        factors = self.factors.get(name) if factors is None else factors
+        book, scale = self.book(merge, offset), self.steps[step]
         most = CLIPS[clip] * np.abs(tensor).max() / float(scale)
         inside = np.flatnonzero(np.abs(book) <= max(most, np.abs(book).min()) + 0.5)  # and the value next to the end
         values = book[inside].astype(np.float64)
         borders = (values[1:] + values[:-1]) / 2
         nearest = np.searchsorted(borders, tensor.astype(np.float64) / float(scale)).astype(np.uint16)
         code = ScalarCode(nearest, "book", scale)
-        if name in self.factors:
-            factors = {name: self.factors[name]}
+        if factors is not None:
             books = {"book": book[inside]}
-            code = compensate({name: tensor}, {name: code}, books, factors, price=PRICES[price])[name]
+            code = compensate({name: tensor}, {name: code}, books, {name: factors}, price=PRICES[price])[name]
         found = code.indices.astype(np.int64) + inside[0]
         return found.astype(np.min_scalar_type(len(book) - 1))
 

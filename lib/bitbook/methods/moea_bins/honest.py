@@ -13,6 +13,7 @@ import numpy as np
 from torch import nn
 from tqdm import tqdm
 
+from bitbook import training
 from bitbook.clustering import input_factor
 from bitbook.codes import Code
 from bitbook.codes.container import coded_bytes
@@ -20,6 +21,7 @@ from bitbook.methods.assemble import assemble, weight_tensors
 from bitbook.methods.compensate import input_moments
 from bitbook.methods.divergence import Divergence
 from bitbook.methods.front import nondominated
+from bitbook.methods.moea_bins.again import round_again
 from bitbook.methods.moea_bins.evaluation import FastDivergence
 from bitbook.methods.moea_bins.evolution import Generation, evolve
 from bitbook.methods.moea_bins.genes import Genes
@@ -77,21 +79,26 @@ class GeneCost:
                 self._known[key] = np.load(self._path(key))
         return self.genes.codes(keys, [self._known[key] for key in keys])
 
+    def has(self, key: tuple[int, ...]) -> bool:
+        """Tell whether a layer has been found."""
+        return self._path(key).exists()
+
     def candidate(self, item: tuple[tuple[int, ...], int, list[tuple[int, float]]]) -> Point:
         """Evaluate (genes, size, rivals); rivals: size and first divergence of those that may make it hopeless."""
         genes, size, rivals = item
         codes, books = self.codes(genes)
         least = min((first for bytes_, first in rivals if bytes_ <= size), default=np.inf)
         weights = {name: code.decode(books) for name, code in codes.items()}
-        first, divergence = self.divergence(weights, hopeless=lambda first: first > MARGIN * least)
+        mantissa = self.genes.mantissa(genes)
+        first, divergence = self.divergence(weights, mantissa=mantissa, hopeless=lambda first: first > MARGIN * least)
         if divergence is None:
             return Point(genes, size, first, None, None)
-        return Point(genes, size, first, self.file_bytes(codes, books), divergence)
+        return Point(genes, size, first, self.file_bytes(codes, books, mantissa), divergence)
 
-    def file_bytes(self, codes: dict[str, Code], books: dict[str, np.ndarray]) -> int:
+    def file_bytes(self, codes: dict[str, Code], books: dict[str, np.ndarray], mantissa: int) -> int:
         """Return the bytes of the file with the batch norms of the candidate evaluated last."""
         module = self.divergence.module
-        return len(assemble(module, self.task, codes, books, reestimate=False).to_bytes())
+        return len(assemble(module, self.task, codes, books, reestimate=False, mantissa=mantissa).to_bytes())
 
     def _path(self, key: tuple[int, ...]) -> Path:
         return self.folder / f"{'-'.join(map(str, key))}.npy"
@@ -139,6 +146,11 @@ class GeneSearch:
     def evaluated(self) -> int:
         """How many candidates have been evaluated so far, those that were given up included."""
         return len(self._points)
+
+    @property
+    def known(self) -> list[Point]:
+        """All that has been evaluated so far, in that order."""
+        return [_point(value) for value in self._points.values()]
 
     def points(self, candidates: Iterable[np.ndarray], *, rivals: Iterable[Point] = ()) -> list[Point]:
         """Return what is known of the candidates, evaluating those that are new.
@@ -194,7 +206,7 @@ class GeneSearch:
 
     def front(self) -> list[Point]:
         """Return the points that no other beats in bytes and divergence, by bytes."""
-        whole = [_point(value) for value in self._points.values() if value["divergence"] is not None]
+        whole = [point for point in self.known if point.divergence is not None]
         return [whole[i] for i in nondominated([(p.file_bytes, p.divergence) for p in whole])] if whole else []
 
     @staticmethod
@@ -205,35 +217,44 @@ class GeneSearch:
         rival = min((r for r in rivals if r.size <= point.size), key=lambda r: r.first)
         return rival.file_bytes * point.size / rival.size, rival.divergence * point.first / rival.first
 
-    def members(self, points: Iterable[Point], divergence: Divergence) -> list[Candidate]:
+    def members(self, points: Iterable[Point], divergence: Divergence, *, again: int = 500) -> list[Candidate]:
         """Return points as files, evaluated in full: batch norms re-estimated, each file loaded back.
 
-        Their setting is the divergence that the search saw.
+        again: images on which each is also rounded once more, see `round_again`, for a file of its own; 0 for none.
+        Their treatment is "searched" or "rounded again", their setting the divergence that the search saw.
         """
         train = self.task.calibration_images().images
-        trials = Trials(Candidate, self.folder / "members", identity=self.identity)
-        points, names = list(points), []
-        for point in trials.progress(points):
-            name = "-".join(map(str, point.genes))
-            name = hashlib.sha256(name.encode()).hexdigest()[:16]
-            names.append(name)
+        policy = self.task.recipe.augmentation
+        own = training.sample(train, again, policy=policy, seed=self.seed + 3_000_000) if again else None
+        trials = Trials(Candidate, self.folder / "members", identity=self.identity | {"again": again})
+        treatments = ("searched", "rounded again") if again else ("searched",)
+        names = {(point, t): _name(point, t) for point in points for t in treatments}
+        for (point, treatment), name in trials.progress(list(names.items())):
             if name in trials:
                 continue
-            missing = [key for key in self.genes.keys(point.genes) if not self.cost._path(key).exists()]
-            for key in missing:
-                self.cost.layer(key)
-            codes, books = self.cost.codes(point.genes)
-            compressed = assemble(self.network, self.task, codes, books, seed=self.seed, images=train)
+            if treatment == "searched":
+                for key in self.genes.keys(point.genes):
+                    if not self.cost.has(key):
+                        self.cost.layer(key)
+                codes, books = self.cost.codes(point.genes)
+            else:
+                codes, books = round_again(self.genes, point.genes, self.cost.divergence, own)
+            options = {"seed": self.seed, "images": train, "mantissa": self.genes.mantissa(point.genes)}
+            compressed = assemble(self.network, self.task, codes, books, **options)
             trials.add(
                 name,
                 compressed,
                 setting=point.divergence,
-                treatment="searched",
+                treatment=treatment,
                 **index_sizes(codes, books),
                 file_bytes=len(compressed.to_bytes()),
                 divergence=divergence(compressed),
             )
-        return [trials[name] for name in names]
+        return [trials[name] for name in names.values()]
+
+
+def _name(point: Point, treatment: str) -> str:
+    return hashlib.sha256(f"{point.genes} {treatment}".encode()).hexdigest()[:16]
 
 
 def _point(value: dict[str, Any]) -> Point:

@@ -3,73 +3,73 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from tqdm import tqdm
 
-from bitbook.clustering import InputFactor
+from bitbook import training
 from bitbook.codes import ScalarCode
 from bitbook.codes.container import coded_bytes
 from bitbook.methods.assemble import assemble, weight_tensors
 from bitbook.methods.compensate import compensate
+from bitbook.methods.moea_bins.again import round_again
 from bitbook.methods.moea_bins.bins import shared_bins
 from bitbook.methods.moea_bins.evaluation import FastDivergence
-from bitbook.methods.moea_bins.honest import Point
+from bitbook.methods.moea_bins.honest import GeneSearch
 from bitbook.methods.moea_bins.merge import merge_neighbours, merged_values
 from bitbook.methods.records import Records
 from bitbook.methods.sweep import index_sizes
-from bitbook.tasks import Task
 
 Coded = tuple[dict[str, ScalarCode], dict[str, np.ndarray]]
 
 
 def waterfall(
-    fast: FastDivergence,
-    task: Task,
-    factors: Mapping[str, Sequence[InputFactor]],
-    points: Iterable[Point],
+    search: GeneSearch,
     *,
     target: float,
     fewest: int,
     bins: int,
     price: float = 0.1,
-    folder: Path,
+    again: int = 500,
 ) -> dict[str, float]:
     """Return the bytes of the file after each step, by the step's name, without steps that do not reach the target.
 
-    fast: of the float network. factors: of the layers' inputs. points: the front of the search over genes. target: the
-    divergence allowed, nats an image. fewest, bins: bounds of k, whose least value that reaches the target is found by
-    bisection, as if divergence fell with k. price: of a bit in compensated rounding. folder: keeps what was evaluated.
+    search: over genes, evolved; its images and folder are used. target: the divergence allowed, nats an image. fewest,
+    bins: bounds of k; its least value that reaches the target is found by bisection, as if divergence fell with k.
+    price: of a bit in compensated rounding. again: images for `round_again`; 0 leaves that step out.
+
     Files whose indices have fixed length or Huffman codes are not written: the coded indices of the real file are
-    replaced by their length, without a table for the Huffman code. From batch norm on bins are not merged by trial;
-    that costs hundreds of passes and gives little once indices are entropy-coded.
+    replaced by their length, without a table for the Huffman code. From batch norm on bins are not merged by trial,
+    which costs hundreds of passes and gives little once indices are entropy-coded.
     """
-    identity = {"target": target, "fewest": fewest, "bins": bins, "price": price, "images": len(fast.images)}
-    records = Records(folder / "waterfall.jsonl", identity=identity)
-    tensors = weight_tensors(fast.network)
+    fast, task, genes = search.cost.divergence, search.task, search.genes
+    settings = {"target": target, "fewest": fewest, "bins": bins, "price": price, "again": again}
+    records = Records(search.folder / f"waterfall-{target!r}.jsonl", identity=search.identity | settings)
+    tensors = weight_tensors(search.network)
     bar = tqdm(desc="waterfall", unit="trial")
 
-    def tried(name: str, codes: Coded, reestimate: bool) -> dict[str, float]:
+    def tried(name: str, make: Callable[[], Coded], *, reestimate: bool = True, mantissa: int = 10) -> dict[str, float]:
         if name not in records:
-            weights = {layer: code.decode(codes[1]) for layer, code in codes[0].items()}
-            divergence = fast(weights, reestimate=reestimate)[1]
-            file = len(assemble(fast.module, task, *codes, reestimate=False).to_bytes())
-            rest = file - coded_bytes(*codes)
-            records.add(name, {"divergence": divergence, "file": file, "rest": rest, **index_sizes(*codes)})
+            codes, books = make()
+            weights = {layer: code.decode(books) for layer, code in codes.items()}
+            divergence = fast(weights, reestimate=reestimate, mantissa=mantissa)[1]
+            file = assemble(fast.module, task, codes, books, reestimate=False, mantissa=mantissa)
+            rest = len(file.to_bytes()) - coded_bytes(codes, books)
+            sizes = {"file": len(file.to_bytes()), "rest": rest, **index_sizes(codes, books)}
+            records.add(name, {"divergence": divergence, **sizes})
             bar.update()
         return records[name]
 
     def plain(k: int) -> dict[str, float]:
-        return tried(f"plain {k}", shared_bins(tensors, k), False)
+        return tried(f"plain {k}", lambda: shared_bins(tensors, k), reestimate=False)
 
     def reestimated(k: int) -> dict[str, float]:
-        return tried(f"re-estimated {k}", shared_bins(tensors, k), True)
+        return tried(f"re-estimated {k}", lambda: shared_bins(tensors, k))
 
     def compensated(k: int) -> dict[str, float]:
         codes, books = shared_bins(tensors, k)
-        return tried(f"compensated {k}", (compensate(tensors, codes, books, factors, price=price), books), True)
+        return tried(f"compensated {k}", lambda: (compensate(tensors, codes, books, genes.factors, price=price), books))
 
     steps: dict[str, float] = {}
     most = plain(bins)
@@ -78,29 +78,41 @@ def waterfall(
         k = _least(plain, fewest, bins, target)
         searched = plain(k)
         steps["bin count searched"] = searched["fixed_bytes"] + searched["rest"]
-        if "merged" not in records:
-            merged = _merged(fast, shared_bins(tensors, k), target / max(searched["divergence"], 1e-12), bar)
-            tried("merged", merged, False)
-        merged = records["merged"]
+        room = target / max(searched["divergence"], 1e-12)
+        merged = tried("merged", lambda: _merged(fast, shared_bins(tensors, k), room, bar), reestimate=False)
         steps["neighbours merged"] = merged["fixed_bytes"] + merged["rest"]
         steps["Huffman code"] = merged["huffman_bytes"] + merged["rest"]
         steps["our entropy coder"] = merged["file"]
     for name, step in (("batch norm re-estimated", reestimated), ("rounding compensated", compensated)):
         if step(bins)["divergence"] <= target:
             steps[name] = step(_least(step, fewest, bins, target))["file"]
-    reached = [point.file_bytes for point in points if point.divergence is not None and point.divergence <= target]
+    front = search.front()  # by bytes, so divergence falls
+    reached = [point.file_bytes for point in front if point.divergence <= target]
     if reached:
         steps["genes per layer"] = min(reached)
+    if again and front:
+        policy, train = task.recipe.augmentation, task.calibration_images().images
+        own = training.sample(train, again, policy=policy, seed=search.seed + 3_000_000)
+
+        def rounded(place: int) -> dict[str, float]:
+            point = front[place]
+            mantissa = genes.mantissa(point.genes)
+            return tried(f"again {point.genes}", lambda: round_again(genes, point.genes, fast, own), mantissa=mantissa)
+
+        if rounded(len(front) - 1)["divergence"] <= target:
+            steps["rounded again"] = rounded(_least(rounded, 0, len(front) - 1, target, exact=True))["file"]
     bar.close()
     return {name: float(bytes_) for name, bytes_ in steps.items()}
 
 
-def _least(step: Callable[[int], Mapping[str, float]], fewest: int, bins: int, target: float) -> int:
-    """The least k that reaches the target, by bisection down to 2 %; `bins` is known to reach it."""
-    while fewest < bins and bins - fewest > 0.02 * bins:
-        k = int(np.sqrt(fewest * bins))
-        fewest, bins = (fewest, k) if step(k)["divergence"] <= target else (k + 1, bins)
-    return bins
+def _least(
+    step: Callable[[int], Mapping[str, float]], low: int, high: int, target: float, *, exact: bool = False
+) -> int:
+    """The least number that reaches the target, by bisection, down to 2 % unless exact; `high` is known to reach it."""
+    while low < high and (exact or high - low > 0.02 * high):
+        middle = (low + high) // 2 if exact else int(np.sqrt(low * high))
+        low, high = (low, middle) if step(middle)["divergence"] <= target else (middle + 1, high)
+    return high
 
 
 def _merged(fast: FastDivergence, coded: Coded, room: float, bar: tqdm) -> Coded:
