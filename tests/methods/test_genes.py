@@ -205,7 +205,7 @@ def test_the_fast_divergence_ranks_like_the_full_one(task):
     recipe = training.Recipe(epochs=4, batch_size=64, augmentation="crop1")
     training.fit(network, train.images, train.labels, recipe, seed=0, progress=False)
     network.eval()
-    fast = moea_bins.FastDivergence(network, task, images=300)
+    fast = moea_bins.FastDivergence(network, task, images=300, temperature=1.0)
     full = Divergence(network, task, images=300)
     assert torch.equal(fast.images, full.images)
     tensors = {name: v.detach().numpy() for name, v in network.named_parameters() if v.ndim > 1}
@@ -225,16 +225,33 @@ def test_the_fast_divergence_ranks_like_the_full_one(task):
 
 def test_hopeless_candidates_stop_at_the_first_images(task):
     network = nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).eval()
-    fast = moea_bins.FastDivergence(network, task, images=250)
+    fast = moea_bins.FastDivergence(network, task, images=250, temperature=2.0)
     weights = {"1.weight": np.zeros((10, 64), np.float32)}
     first, whole = fast(weights)
     seen = []
     assert fast(weights, hopeless=lambda value: seen.append(value) or True) == (first, None)
     assert seen == [first] and whole is not None
-    zero = training.kl_divergence(fast.float_logits[:200], network[1].bias.detach().expand(200, 10))
-    assert first == pytest.approx(zero)
+    p, q = (z.double() / 2 for z in (fast.float_logits[:200], network[1].bias.detach()))
+    log_ratio = p.log_softmax(1) - q.log_softmax(0)
+    assert first == pytest.approx(4 * float((p.softmax(1) * log_ratio).sum(1).mean()))
     with pytest.raises(ValueError, match="image"):
         moea_bins.FastDivergence(network, task, images=0)
+    with pytest.raises(ValueError, match="temperature"):
+        moea_bins.FastDivergence(network, task, images=10, temperature=0.0)
+
+
+def test_stored_precision_is_that_of_the_file(task):
+    network = task.network(seed=0).eval()
+    fast = moea_bins.FastDivergence(network, task, images=120)
+    tensors = {name: v.detach().numpy() for name, v in network.named_parameters() if v.ndim > 1}
+    fast(tensors, mantissa=3)
+    file = assemble(fast.module, task, {}, {}, reestimate=False, mantissa=3)
+    state = file.decode()
+    for name, norm in fast.module.named_modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            np.testing.assert_allclose(state[f"{name}.weight"], norm.weight.detach(), rtol=1e-6)
+            np.testing.assert_allclose(state[f"{name}.bias"], norm.bias.detach(), rtol=1e-6)
+    assert all(np.count_nonzero(rows.view(np.uint16) & 0x7F) == 0 for rows in file.batch_norm.values())
 
 
 def test_rounding_again_takes_the_inputs_of_the_rounded_layers_before(task):

@@ -24,7 +24,7 @@ from bitbook.methods.front import nondominated
 from bitbook.methods.moea_bins.again import round_again
 from bitbook.methods.moea_bins.evaluation import FastDivergence
 from bitbook.methods.moea_bins.evolution import Generation, evolve
-from bitbook.methods.moea_bins.genes import Genes
+from bitbook.methods.moea_bins.genes import LAYER, NETWORK, OCTAVE, Genes
 from bitbook.methods.records import Records
 from bitbook.methods.sweep import Candidate, index_sizes
 from bitbook.methods.trials import Trials
@@ -33,15 +33,15 @@ from bitbook.networks import checksum
 from bitbook.tasks import Task
 
 MOMENT_IMAGES = 500  # on which the layers' inputs are taken; more change little
-MARGIN = 1.25  # a candidate that is this much worse on the first images than one of fewer bytes is given up
+MARGIN = 1.15  # a candidate that is this much worse on the first images than one of fewer bytes is given up
 
 
 @dataclass(frozen=True)
 class Point:
     """What the search knows of a candidate.
 
-    genes: of `Genes`. size: sum of its layers' bytes, each coded on its own. first: divergence on the first images.
-    file_bytes, divergence: of its real file and on all images; None where it was given up after the first images.
+    genes: of `Genes`. size: sum of its layers' bytes, each coded on its own. first: softened divergence on the first
+    images. file_bytes, divergence: of its real file and, softened, on all images; None where it was given up.
     """
 
     genes: tuple[int, ...]
@@ -107,9 +107,10 @@ class GeneCost:
 class GeneSearch:
     """The search over steps, offsets and clipping of every layer, for divergence and bytes.
 
-    finest, coarsest: steps, in standard deviations of all weights. images: augmented training images of the
-    divergence. folder: keeps what was evaluated, so that a stopped search resumes. workers: see `Workers`. Raises
-    ValueError for steps that make no sense, fewer than one image, and a network without weights.
+    finest, coarsest: steps, in standard deviations of all weights. images, temperature: augmented training images of
+    the softened divergence, see `FastDivergence`. folder: keeps what was evaluated, so that a stopped search resumes.
+    workers: see `Workers`. Raises ValueError for steps that make no sense, fewer than one image, and a network without
+    weights.
     """
 
     def __init__(
@@ -119,14 +120,15 @@ class GeneSearch:
         *,
         finest: float = 0.25,
         coarsest: float = 2.0,
-        images: int = 1000,
+        images: int = 500,
+        temperature: float = 4.0,
         seed: int = 0,
         folder: Path,
         workers: int = 1,
     ) -> None:
         self.network, self.task, self.seed, self.folder = network, task, seed, folder
         tensors = weight_tensors(network)
-        fast = FastDivergence(network, task, images=images, seed=seed)
+        fast = FastDivergence(network, task, images=images, temperature=temperature, seed=seed)
         moments = input_moments(network, fast.images[:MOMENT_IMAGES])
         factors = {name: [input_factor(moment) for moment in group] for name, group in moments.items()}
         self.genes = Genes.of(tensors, factors, finest=finest, coarsest=coarsest)
@@ -135,6 +137,7 @@ class GeneSearch:
             "task": task.name,
             "steps": self.genes.steps.tolist(),
             "images": images,
+            "temperature": temperature,
             "seed": seed,
         }
         self.cost = GeneCost(self.genes, fast, task, folder / "layers")
@@ -170,18 +173,44 @@ class GeneSearch:
             self._points.add(repr(point.genes), dataclasses.asdict(point))
         return [_point(self._points[repr(genes)]) for genes in wanted]
 
+    def balanced(self, step: int, *, apart: int = 3) -> np.ndarray:
+        """Return by how many notches each layer's step should lie off a common one, (layers,) of mean near zero.
+
+        step: the common one; from there each layer alone is made coarser, by `apart` notches. Where a saved byte costs
+        little divergence steps become coarser, where it costs much finer, until all cost the same if a layer's
+        divergence grows with the square of its step: a Lagrangian step (Shoham and Gersho 1988).
+        """
+        base = self.genes.uniform(step)
+        apart = min(apart, len(self.genes.steps) - 1 - step)
+        coarser = []
+        for layer in range(len(self.genes.layers)):
+            coarser.append(base.copy())
+            coarser[-1][NETWORK + LAYER * layer] += apart
+        whole, *points = self.points([base, *coarser])
+        saved = np.array([max(whole.file_bytes - point.file_bytes, 1) for point in points], np.float64)
+        lost = np.array([max(point.divergence - whole.divergence, 0.0) for point in points])
+        rates = np.maximum(lost / saved, 0.05 * lost.sum() / saved.sum())  # nats a byte
+        common = np.exp(np.average(np.log(rates), weights=saved))
+        return OCTAVE / 2 * np.log2(common / rates)
+
     def evolve(
         self, *, population: int = 32, evaluations: int = 256, start: Iterable[np.ndarray] = (), seed: int | None = None
     ) -> list[Generation]:
         """Return the generations of NSGA-II over the genes; costs are (bytes of the file, divergence).
 
         The start holds the candidates in which all layers have the same step, evenly spread over the steps: it is the
-        front of the plain sweep. start: more of them.
+        front of the plain sweep. To these come the same candidates with their layers `balanced`, and those given.
         """
         from bitbook.methods.moea_bins.variation import exchange_layers, move_genes
 
-        steps = np.unique(np.linspace(0, len(self.genes.steps) - 1, population).round().astype(int))
-        first = np.stack([self.genes.uniform(step) for step in steps] + list(start))
+        last = len(self.genes.steps) - 1
+        steps = np.unique(np.linspace(0, last, population).round().astype(int))
+        uniform = [self.genes.uniform(step) for step in steps]
+        off = self.balanced(last // 2)
+        tilted = [genes.copy() for genes in uniform]
+        for genes in tilted:
+            genes[NETWORK::LAYER] = np.clip(np.rint(genes[NETWORK::LAYER] + off), 0, last)
+        first = np.stack([*uniform, *tilted, *start])
         generations = max(1, round(evaluations / population))
         bar = tqdm(total=max(evaluations, len(first)), desc="candidates", unit="candidate")
 

@@ -28,8 +28,8 @@ def exchange_layers(*, seed: int, probability: float = 0.7):
 def move_genes(*, seed: int, layers: float = 2.0, others: float = 0.5, together: float = 0.2):
     """Return a pymoo mutation: genes move by one or two notches, up or down, within their bounds.
 
-    layers: steps that move, on average; others: other genes that do. together: probability that all steps move by the
-    same notches beside, which leads along the front.
+    layers: steps that move, on average; others: other genes that do. together: probability that the steps of all layers
+    move alike beside, which leads along the front, and that those of some layers in a row do.
     """
     from pymoo.core.mutation import Mutation
 
@@ -46,7 +46,10 @@ def move_genes(*, seed: int, layers: float = 2.0, others: float = 0.5, together:
             steps &= (np.arange(genes) - NETWORK) % LAYER == 0
             rates = np.where(steps, layers / number, others / (genes - number))
             moves = (random.random(X.shape) < rates) * notches(X.shape)
-            moves += (random.random((n, 1)) < together) * notches((n, 1)) * steps
+            for from_, notch in ((0, notches((n, 1))), (1, notches((n, 1)))):  # all layers, then some in a row
+                ends = np.sort(random.integers(0, number + 1, (2, n, 1)), axis=0) if from_ else [0, number]
+                place = (np.arange(genes) - NETWORK) // LAYER
+                moves += (random.random((n, 1)) < together) * notch * (steps & (place >= ends[0]) & (place < ends[1]))
             return np.clip(np.rint(X.astype(float)) + moves, problem.xl, problem.xu)
 
     return MoveGenes(prob=1.0)
