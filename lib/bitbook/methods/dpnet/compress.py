@@ -53,7 +53,12 @@ def compress(
     moments = input_moments(network, divergence.images) if rounding == "compensated" else None
     if budget is not None:
         options = entropy_constrained_options(tensors)
-        codes, books = menu(network, task, tensors, options, divergence, moments=moments, price=price).within(budget)
+        layers, most = menu(network, task, tensors, options, divergence, moments=moments, price=price), budget
+        while True:
+            file = assemble(network, task, *layers.within(most), seed=seed)
+            if (over := len(file.to_bytes()) - budget) <= 0:
+                return file
+            most -= over  # the batch norms as re-estimated take a few bytes more than those of the menu
     else:
         codes, books = optimal_layers(tensors, k)
         if moments is not None:
