@@ -44,10 +44,10 @@ def main() -> None:
             f"plain pass over {IMAGES} images: {cpu:.2f} s of CPU, {wall:.2f} s; preparing a search: {start[0]:.1f} s"
         )
         spent = timed(lambda: search.evolve(population=PARENTS, evaluations=CANDIDATES))
-        given_up = search.evaluated - sum(p.divergence is not None for p in search.known)
+        given_up = sum(p.divergence is None for p in search.known)
         each = spent[0] / search.evaluated
         print(f"{search.evaluated} candidates, {given_up} given up: {each:.2f} s of CPU each, {each / cpu:.2f} passes")
-        whole = [p.genes for p in search.known if p.divergence is not None][-8:]
+        whole = [p.genes for p in search.known if p.file_bytes is not None][-8:]
         layers = timed(lambda: [search.cost.candidate((genes, 0, [])) for genes in whole])[0] / len(whole)
         print(
             f"one that is evaluated in full, its layers known: {layers:.2f} s of CPU, {layers / cpu:.2f} plain passes"

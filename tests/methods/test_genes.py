@@ -10,7 +10,7 @@ from bitbook.clustering import entropy_constrained, input_factor, uniform_bins
 from bitbook.methods import Divergence, assemble, compensate, moea_bins
 from bitbook.methods.moea_bins import genes as meaning
 from bitbook.methods.moea_bins.variation import exchange_layers, move_genes
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -40,7 +40,7 @@ def _decoded(genes, candidate):
 def test_without_offset_clipping_or_price_layers_are_rounded_to_multiples_of_their_step():
     genes = moea_bins.Genes.of(TENSORS, {})
     candidate = genes.uniform(3, price=0)
-    candidate[-meaning.LAYER] = 7  # the last layer's step
+    candidate[-meaning.LAYER] += 4  # the last layer's step
     _, books, decoded = _decoded(genes, candidate)
     assert list(books) == ["bins"]
     for (name, tensor), step in zip(TENSORS.items(), (3, 7), strict=True):
@@ -62,7 +62,8 @@ def test_indices_are_those_of_compensated_rounding(genes):
 def test_offset_and_clipping_mean_what_they_say():
     genes = moea_bins.Genes.of(TENSORS, {})
     candidate = genes.uniform(0, price=0)
-    candidate[meaning.NETWORK : meaning.NETWORK + meaning.LAYER] = [2, 2, 0]  # step, offset, clipping of the first
+    first = [meaning.OFF + 2, 2, 0]  # step, offset, clipping
+    candidate[meaning.NETWORK : meaning.NETWORK + meaning.LAYER] = first
     _, books, decoded = _decoded(genes, candidate)
     assert sorted(books) == ["bins", "bins+"]
     step = float(genes.steps[2])
@@ -140,6 +141,7 @@ def _brute_force(bins, score, reference):
     return np.array([next(i for i, group in enumerate(groups) if b in group) for b in range(bins)])
 
 
+@settings(deadline=None)
 @given(st.integers(1, 9), st.integers(0, 10**6), st.floats(0, 1))
 def test_merging_agrees_with_brute_force(bins, seed, reference):
     weights = np.random.default_rng(seed).random(bins)

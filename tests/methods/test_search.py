@@ -132,18 +132,21 @@ def test_candidates_cost_the_bytes_of_their_file(genes, task):
 
 
 def test_balanced_layers_pay_the_same_for_a_byte(genes, monkeypatch):
-    sizes, costs = np.array([100.0, 400.0, 900.0, 50.0]), np.array([0.3, 0.1, 0.5, 0.02])
+    tensors = {name: np.zeros(900) for name in "abcd"}
+    sizes, costs = np.array([100.0, 400.0, 900.0, 50.0]), np.array([40.0, 10.0, 300.0, 0.001])
 
     def points(candidates, **_):
-        steps = np.array(candidates)[:, meaning.NETWORK :: meaning.LAYER]
-        bytes_, divergences = 4000 - steps @ sizes / 8, 2.0 ** (steps / 4) @ costs
+        steps = np.array(candidates)[:, meaning.NETWORK :: meaning.LAYER] - meaning.OFF
+        bytes_, divergences = 9000 - steps @ sizes / 8, 2.0 ** (steps / 4) @ costs
         return [moea_bins.Point((), 0, 0.0, b, d) for b, d in zip(bytes_, divergences, strict=True)]
 
     monkeypatch.setattr(genes, "points", points)
+    monkeypatch.setattr(genes, "genes", moea_bins.Genes(tensors, {}, genes.genes.steps, genes.genes.shapes))
     off = genes.balanced(10)
-    slopes = costs * 2.0 ** ((10 + off) / 4) / sizes  # of divergence over bytes, but for a common factor
-    np.testing.assert_allclose(slopes, slopes[0])
-    assert np.average(off, weights=sizes) == pytest.approx(0, abs=1e-9)
+    assert off[3] == 0  # its cost cannot be told from chance
+    slopes = np.log2(costs / sizes)  # of divergence over bytes
+    assert off[0] <= 0 and np.ptp((slopes + off / 4)[[0, 2]]) < np.ptp(slopes[[0, 2]])
+    assert genes.balanced(10, most=1).tolist() == [0, 0, 0, 0]
 
 
 def test_members_are_files_evaluated_in_full(genes, task, network, tmp_path):

@@ -1,7 +1,8 @@
 """What a candidate of the search over real bytes is made of: whole numbers, and the codes that they stand for.
 
-Of the whole network: how far neighbouring bins are merged, what a bit may cost when weights are rounded, and how
-precisely batch norms and biases are stored. Of each layer: the step of its bins, their offset from zero, and where they
+Of the whole network: the step of the bins, how far neighbouring bins are merged, what a bit may cost when weights are
+rounded, and how precisely batch norms and biases are stored. Of each layer: how far its step lies off the network's, so
+that what suits a layer can be passed on to candidates of other sizes, the offset of its bins from zero, and where they
 are clipped.
 """
 
@@ -16,14 +17,17 @@ from bitbook.clustering import InputFactor, entropy_constrained, uniform_bins
 from bitbook.codes import ScalarCode
 from bitbook.methods.compensate import compensate
 
-NETWORK, LAYER = 3, 3  # genes of the whole network, and of each layer
+NETWORK, LAYER = 4, 3  # genes of the whole network, and of each layer
 MERGES = (0.0, 0.25, 0.5, 1.0)  # steps whose price of a bit merges bins, in standard deviations; 0 merges none
 PRICES = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3)  # of a bit where weights are rounded, see `compensate`
 MANTISSAS = (10, 8, 7, 6, 5, 4)  # bits that stored float16 numbers keep
 OFFSETS = (-0.25, 0.0, 0.25)  # of a layer's bins, in steps
 CLIPS = (0.6, 0.8, 1.0)  # largest magnitude kept, as a share of the layer's largest
+OFF = 6  # notches that a layer's step may lie off the network's, either way
 OCTAVE = 8  # steps tried to a factor of two
 FINE_BINS = 1024  # uniform bins that are merged
+
+Key = tuple[int, int, int, int, int, int]
 
 
 @dataclass(frozen=True)
@@ -69,25 +73,28 @@ class Genes:
     @property
     def bounds(self) -> tuple[np.ndarray, np.ndarray]:
         """The least and the greatest value of each gene."""
-        high = [len(MERGES), len(PRICES), len(MANTISSAS)] + [len(self.steps), len(OFFSETS), len(CLIPS)] * len(
-            self.tensors
-        )
+        high = [len(self.steps), len(MERGES), len(PRICES), len(MANTISSAS)]
+        high += [2 * OFF + 1, len(OFFSETS), len(CLIPS)] * len(self.tensors)
         return np.zeros(len(high), np.int64), np.array(high) - 1
 
     def uniform(self, step: int, *, merge: int = 0, price: int = 2, mantissa: int = 0) -> np.ndarray:
         """Return the genes that give all layers the same step, no offset and no clipping: a plain sweep's candidate."""
-        layer = [step, OFFSETS.index(0.0), CLIPS.index(1.0)]
-        return np.array([merge, price, mantissa] + layer * len(self.tensors), np.int64)
+        layer = [OFF, OFFSETS.index(0.0), CLIPS.index(1.0)]
+        return np.array([step, merge, price, mantissa] + layer * len(self.tensors), np.int64)
 
-    def keys(self, genes: Iterable[int]) -> list[tuple[int, ...]]:
-        """Return all that each layer's indices depend on: its number, merge and price, its own genes."""
-        merge, price, _, *rest = (int(gene) for gene in genes)
+    def keys(self, genes: Iterable[int]) -> list[Key]:
+        """Return all that each layer's indices depend on, as numbers: layer, merge, price, step, offset, clipping."""
+        step, merge, price, _, *rest = (int(gene) for gene in genes)
+        last = len(self.steps) - 1
         own = zip(*[iter(rest)] * LAYER, strict=True)
-        return [(layer, merge, price, *numbers) for layer, numbers in enumerate(own)]
+        return [
+            (layer, merge, price, min(max(step + off - OFF, 0), last), offset, clip)
+            for layer, (off, offset, clip) in enumerate(own)
+        ]
 
     def mantissa(self, genes: Iterable[int]) -> int:
         """Return the bits that stored numbers keep."""
-        return MANTISSAS[int(list(genes)[2])]
+        return MANTISSAS[int(list(genes)[3])]
 
     def book(self, merge: int, offset: int) -> np.ndarray:
         """Return the values that layers of this merge and offset may take, in steps: float16, ascending."""
@@ -95,7 +102,7 @@ class Genes:
 
     def indices(
         self,
-        key: tuple[int, ...],
+        key: Key,
         *,
         tensor: np.ndarray | None = None,
         factors: Sequence[InputFactor] | None = None,
@@ -122,7 +129,7 @@ class Genes:
         return found.astype(np.min_scalar_type(len(book) - 1))
 
     def codes(
-        self, keys: Sequence[tuple[int, ...]], indices: Sequence[np.ndarray]
+        self, keys: Sequence[Key], indices: Sequence[np.ndarray]
     ) -> tuple[dict[str, ScalarCode], dict[str, np.ndarray]]:
         """Return codes and codebooks of layers with these keys and indices: one codebook for all of the same offset.
 

@@ -24,7 +24,7 @@ from bitbook.methods.front import nondominated
 from bitbook.methods.moea_bins.again import round_again
 from bitbook.methods.moea_bins.evaluation import FastDivergence
 from bitbook.methods.moea_bins.evolution import Generation, evolve
-from bitbook.methods.moea_bins.genes import LAYER, NETWORK, OCTAVE, Genes
+from bitbook.methods.moea_bins.genes import LAYER, MANTISSAS, NETWORK, OCTAVE, OFF, Genes, Key
 from bitbook.methods.records import Records
 from bitbook.methods.sweep import Candidate, index_sizes
 from bitbook.methods.trials import Trials
@@ -33,6 +33,7 @@ from bitbook.networks import checksum
 from bitbook.tasks import Task
 
 MOMENT_IMAGES = 500  # on which the layers' inputs are taken; more change little
+CLEARLY = 0.97  # of a candidate's size: layers coded on their own say this well what a file takes
 MARGIN = 1.15  # a candidate that is this much worse on the first images than one of fewer bytes is given up
 
 
@@ -41,7 +42,8 @@ class Point:
     """What the search knows of a candidate.
 
     genes: of `Genes`. size: sum of its layers' bytes, each coded on its own. first: softened divergence on the first
-    images. file_bytes, divergence: of its real file and, softened, on all images; None where it was given up.
+    images. divergence: softened, on all images; None where it was given up after the first ones. file_bytes: of its
+    real file; None where another candidate clearly beats it.
     """
 
     genes: tuple[int, ...]
@@ -56,12 +58,12 @@ class GeneCost:
 
     def __init__(self, genes: Genes, divergence: FastDivergence, task: Task, folder: Path) -> None:
         self.genes, self.divergence, self.task, self.folder = genes, divergence, task, folder.resolve()
-        self._known: dict[tuple[int, ...], np.ndarray] = {}
+        self._known: dict[Key, np.ndarray] = {}
 
     def __getstate__(self) -> dict:
         return self.__dict__ | {"_known": {}}
 
-    def layer(self, key: tuple[int, ...]) -> int:
+    def layer(self, key: Key) -> int:
         """Find and keep the indices of a layer; return the bytes that they take when coded on their own."""
         indices = self._known[key] = self.genes.indices(key)
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -79,20 +81,25 @@ class GeneCost:
                 self._known[key] = np.load(self._path(key))
         return self.genes.codes(keys, [self._known[key] for key in keys])
 
-    def has(self, key: tuple[int, ...]) -> bool:
+    def has(self, key: Key) -> bool:
         """Tell whether a layer has been found."""
         return self._path(key).exists()
 
-    def candidate(self, item: tuple[tuple[int, ...], int, list[tuple[int, float]]]) -> Point:
-        """Evaluate (genes, size, rivals); rivals: size and first divergence of those that may make it hopeless."""
+    def candidate(self, item: tuple[tuple[int, ...], int, list[tuple[int, float, float]]]) -> Point:
+        """Evaluate (genes, size, rivals); rivals: size and divergences, on the first images and on all, of others.
+
+        Only what no rival clearly beats is evaluated on all images, and only what no rival clearly beats there is coded
+        into a file: coding takes a seventh of a pass over 1,000 images.
+        """
         genes, size, rivals = item
         codes, books = self.codes(genes)
-        least = min((first for bytes_, first in rivals if bytes_ <= size), default=np.inf)
-        weights = {name: code.decode(books) for name, code in codes.items()}
         mantissa = self.genes.mantissa(genes)
+        weights = {name: code.decode(books) for name, code in codes.items()}
+        least = min((first for bytes_, first, _ in rivals if bytes_ <= size), default=np.inf)
         first, divergence = self.divergence(weights, mantissa=mantissa, hopeless=lambda first: first > MARGIN * least)
-        if divergence is None:
-            return Point(genes, size, first, None, None)
+        beaten = any(bytes_ <= CLEARLY * size and other <= divergence for bytes_, _, other in rivals if divergence)
+        if divergence is None or beaten:
+            return Point(genes, size, first, None, divergence)
         return Point(genes, size, first, self.file_bytes(codes, books, mantissa), divergence)
 
     def file_bytes(self, codes: dict[str, Code], books: dict[str, np.ndarray], mantissa: int) -> int:
@@ -100,7 +107,7 @@ class GeneCost:
         module = self.divergence.module
         return len(assemble(module, self.task, codes, books, reestimate=False, mantissa=mantissa).to_bytes())
 
-    def _path(self, key: tuple[int, ...]) -> Path:
+    def _path(self, key: Key) -> Path:
         return self.folder / f"{'-'.join(map(str, key))}.npy"
 
 
@@ -158,7 +165,7 @@ class GeneSearch:
     def points(self, candidates: Iterable[np.ndarray], *, rivals: Iterable[Point] = ()) -> list[Point]:
         """Return what is known of the candidates, evaluating those that are new.
 
-        rivals: what makes a candidate hopeless: one of no more bytes that is clearly better on the first images.
+        rivals: points of the front, which make a candidate hopeless that needs no fewer bytes and is clearly worse.
         """
         wanted = [tuple(int(gene) for gene in genes) for genes in candidates]
         new = [genes for genes in dict.fromkeys(wanted) if repr(genes) not in self._points]
@@ -167,31 +174,37 @@ class GeneSearch:
         for key, size in zip(missing, self._workers.each("layer", missing), strict=True):
             self._sizes.add(repr(key), size)
         sizes = [sum(self._sizes[repr(key)] for key in self.genes.keys(genes)) for genes in new]
-        known = [(point.size, point.first) for point in rivals]
+        known = [(point.size, point.first, point.divergence) for point in rivals]
         items = [(genes, size, known) for genes, size in zip(new, sizes, strict=True)]
         for point in self._workers.each("candidate", items):
             self._points.add(repr(point.genes), dataclasses.asdict(point))
         return [_point(self._points[repr(genes)]) for genes in wanted]
 
-    def balanced(self, step: int, *, apart: int = 3) -> np.ndarray:
-        """Return by how many notches each layer's step should lie off a common one, (layers,) of mean near zero.
+    def balanced(self, step: int, *, apart: int = 4, most: int = 12) -> np.ndarray:
+        """Return by how many notches each layer's step should lie off a common one, (layers,) whole numbers.
 
-        step: the common one; from there each layer alone is made coarser, by `apart` notches. Where a saved byte costs
-        little divergence steps become coarser, where it costs much finer, until all cost the same if a layer's
-        divergence grows with the square of its step: a Lagrangian step (Shoham and Gersho 1988).
+        step: the common one; from there at most so many groups of layers in a row, of about equal weights, are made
+        coarser by `apart` notches, one group at a time. Where a saved byte costs little divergence steps become
+        coarser, where it costs much finer, until all cost the same, if divergence grows with the square of a step: a
+        Lagrangian step (Shoham and Gersho 1988). What rounding does by chance is a tenth of the divergence; groups
+        whose cost lies below that say little and move little.
         """
         base = self.genes.uniform(step)
-        apart = min(apart, len(self.genes.steps) - 1 - step)
+        sizes = np.cumsum([tensor.size for tensor in self.genes.tensors.values()])
+        group = np.unique((sizes - 1) * most // sizes[-1], return_inverse=True)[1]  # (layers,)
         coarser = []
-        for layer in range(len(self.genes.layers)):
+        for number in range(group.max() + 1):
             coarser.append(base.copy())
-            coarser[-1][NETWORK + LAYER * layer] += apart
+            coarser[-1][NETWORK::LAYER][group == number] += apart
         whole, *points = self.points([base, *coarser])
         saved = np.array([max(whole.file_bytes - point.file_bytes, 1) for point in points], np.float64)
         lost = np.array([max(point.divergence - whole.divergence, 0.0) for point in points])
-        rates = np.maximum(lost / saved, 0.05 * lost.sum() / saved.sum())  # nats a byte
-        common = np.exp(np.average(np.log(rates), weights=saved))
-        return OCTAVE / 2 * np.log2(common / rates)
+        noise = 0.1 * whole.divergence
+        known = lost**2 / (lost**2 + noise**2)  # (groups,) how far a cost can be believed
+        rates = np.log2(np.maximum(lost, noise) / saved)
+        common = np.average(rates, weights=saved)
+        off = known * OCTAVE / 2 * (common - rates)
+        return np.clip(np.rint(off), -OFF, OFF).astype(np.int64)[group]
 
     def evolve(
         self, *, population: int = 32, evaluations: int = 256, start: Iterable[np.ndarray] = (), seed: int | None = None
@@ -199,19 +212,18 @@ class GeneSearch:
         """Return the generations of NSGA-II over the genes; costs are (bytes of the file, divergence).
 
         The start holds the candidates in which all layers have the same step, evenly spread over the steps: it is the
-        front of the plain sweep. To these come the same candidates with their layers `balanced`, and those given.
+        front of the plain sweep. To these come the same candidates with their layers `balanced` and batch norms stored
+        less precisely, and those given.
         """
         from bitbook.methods.moea_bins.variation import exchange_layers, move_genes
 
         last = len(self.genes.steps) - 1
         steps = np.unique(np.linspace(0, last, population).round().astype(int))
-        uniform = [self.genes.uniform(step) for step in steps]
-        off = self.balanced(last // 2)
-        tilted = [genes.copy() for genes in uniform]
-        for genes in tilted:
-            genes[NETWORK::LAYER] = np.clip(np.rint(genes[NETWORK::LAYER] + off), 0, last)
-        first = np.stack([*uniform, *tilted, *start])
-        generations = max(1, round(evaluations / population))
+        uniform = np.stack([self.genes.uniform(step) for step in steps])
+        moved = np.stack([self.genes.uniform(step, mantissa=MANTISSAS.index(5)) for step in steps])
+        moved[:, NETWORK::LAYER] += self.balanced(last // 2)
+        first = np.concatenate([uniform, moved, *(np.atleast_2d(genes) for genes in start)])
+        generations = max(1, 1 + round((evaluations - len(first)) / population))
         bar = tqdm(total=max(evaluations, len(first)), desc="candidates", unit="candidate")
 
         def evaluate(genes: np.ndarray) -> np.ndarray:
@@ -235,16 +247,19 @@ class GeneSearch:
 
     def front(self) -> list[Point]:
         """Return the points that no other beats in bytes and divergence, by bytes."""
-        whole = [point for point in self.known if point.divergence is not None]
+        whole = [point for point in self.known if point.file_bytes is not None]
         return [whole[i] for i in nondominated([(p.file_bytes, p.divergence) for p in whole])] if whole else []
 
     @staticmethod
     def _costs(point: Point, rivals: list[Point]) -> tuple[float, float]:
-        """Return the costs of a point; those of one that was given up are guessed from what made it hopeless."""
-        if point.divergence is not None:
+        """Return the costs of a point; what was not evaluated is guessed from the rival that made it hopeless."""
+        if point.file_bytes is not None:
             return point.file_bytes, point.divergence
         rival = min((r for r in rivals if r.size <= point.size), key=lambda r: r.first)
-        return rival.file_bytes * point.size / rival.size, rival.divergence * point.first / rival.first
+        file_bytes = rival.file_bytes * point.size / rival.size
+        if point.divergence is not None:
+            return file_bytes, point.divergence
+        return file_bytes, rival.divergence * point.first / rival.first
 
     def members(self, points: Iterable[Point], divergence: Divergence, *, again: int = 500) -> list[Candidate]:
         """Return points as files, evaluated in full: batch norms re-estimated, each file loaded back.

@@ -25,11 +25,12 @@ def exchange_layers(*, seed: int, probability: float = 0.7):
     return ExchangeLayers(2, 2, prob=probability)
 
 
-def move_genes(*, seed: int, layers: float = 2.0, others: float = 0.5, together: float = 0.2):
+def move_genes(*, seed: int, layers: float = 2.0, others: float = 0.25):
     """Return a pymoo mutation: genes move by one or two notches, up or down, within their bounds.
 
-    layers: steps that move, on average; others: other genes that do. together: probability that the steps of all layers
-    move alike beside, which leads along the front, and that those of some layers in a row do.
+    layers: layers whose steps move, on average; others: layers whose offset or clipping does. Half of the candidates
+    move along the front by the network's step, a third move all layers of a stretch alike, and each other gene of the
+    network moves in one of six.
     """
     from pymoo.core.mutation import Mutation
 
@@ -42,14 +43,12 @@ def move_genes(*, seed: int, layers: float = 2.0, others: float = 0.5, together:
         def _do(self, problem, X: np.ndarray, **_) -> np.ndarray:  # X: (n, genes) integers
             n, genes = X.shape
             number = (genes - NETWORK) // LAYER
-            steps = np.arange(genes) >= NETWORK
-            steps &= (np.arange(genes) - NETWORK) % LAYER == 0
-            rates = np.where(steps, layers / number, others / (genes - number))
+            own = np.tile([layers / number, others / (2 * number), others / (2 * number)], number)
+            rates = np.concatenate([[1 / 2, 1 / 6, 1 / 6, 1 / 6], own])
             moves = (random.random(X.shape) < rates) * notches(X.shape)
-            for from_, notch in ((0, notches((n, 1))), (1, notches((n, 1)))):  # all layers, then some in a row
-                ends = np.sort(random.integers(0, number + 1, (2, n, 1)), axis=0) if from_ else [0, number]
-                place = (np.arange(genes) - NETWORK) // LAYER
-                moves += (random.random((n, 1)) < together) * notch * (steps & (place >= ends[0]) & (place < ends[1]))
+            ends = np.sort(random.integers(0, number + 1, (2, n, 1)), axis=0)
+            stretch = (np.arange(number) >= ends[0]) & (np.arange(number) < ends[1])  # (n, layers)
+            moves[:, NETWORK::LAYER] += (random.random((n, 1)) < 1 / 3) * notches((n, 1)) * stretch
             return np.clip(np.rint(X.astype(float)) + moves, problem.xl, problem.xu)
 
     return MoveGenes(prob=1.0)
