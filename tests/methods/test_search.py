@@ -1,6 +1,7 @@
 """The searches for bins on the bundled digits: against the exhaustive sweep, resumed, and on several workers."""
 
 import json
+import shutil
 
 import bitbook
 import joblib
@@ -40,7 +41,7 @@ def bins(task, network, tmp_path_factory):
 @pytest.fixture(scope="module")
 def genes(task, network, tmp_path_factory):
     search = moea_bins.GeneSearch(network, task, images=120, folder=tmp_path_factory.mktemp("genes"))
-    search.evolve(population=6, evaluations=18)
+    search.history = search.evolve(population=6, evaluations=40)
     return search
 
 
@@ -168,11 +169,23 @@ def test_a_stopped_search_evaluates_nothing_again(genes, task, network, monkeypa
     first = genes.front()
     again = moea_bins.GeneSearch(network, task, images=120, folder=genes.folder)
     monkeypatch.setattr(again.cost, "candidate", lambda *_: pytest.fail("evaluated again"))
-    again.evolve(population=6, evaluations=18)
+    again.evolve(population=6, evaluations=40)
     assert again.evaluated == genes.evaluated
     assert again.front() == first
     with pytest.raises(ValueError, match="another search"):
         moea_bins.GeneSearch(network, task, images=120, seed=1, folder=genes.folder)
+
+
+def test_a_search_that_was_killed_ends_as_if_it_had_not_been(genes, task, network, tmp_path):
+    for name in ("layers.jsonl", "points.jsonl"):
+        lines = (genes.folder / name).read_text().splitlines(keepends=True)
+        (tmp_path / name).write_text("".join(lines[: int(0.7 * len(lines))]) + lines[-1][:20])
+    shutil.copytree(genes.folder / "layers", tmp_path / "layers")
+    resumed = moea_bins.GeneSearch(network, task, images=120, folder=tmp_path)
+    assert 0 < resumed.evaluated < genes.evaluated
+    history = resumed.evolve(population=6, evaluations=40)
+    assert resumed.known == genes.known
+    np.testing.assert_array_equal(history[-1].front_genes, genes.history[-1].front_genes)
 
 
 def test_the_waterfall_falls_and_leaves_out_what_does_not_reach_the_target(genes, monkeypatch):

@@ -211,6 +211,6 @@ def waterfall(steps: Mapping[str, float], *, title: str = "") -> Axes:
         axis.text(max(now, then), row, f" {now / 1000:.4g} kB{change}", va="center")
     axis.invert_yaxis()
     axis.xaxis.set_major_formatter(KILO)
-    axis.set(xlabel="kB", title=title, xlim=(0, 1.3 * left.max()))
+    axis.set(xlabel="kB", title=title, xlim=(0, 1.4 * left.max()))
     axis.grid(axis="y", visible=False)
     return axis

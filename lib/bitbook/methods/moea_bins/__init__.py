@@ -6,11 +6,12 @@ uniform bins; d <= k, the number of non-empty ones, which are the shared weights
 
 from .again import round_again
 from .bins import compress, shared_bins
+from .cost import Point
 from .evaluation import FastDivergence
 from .evolution import Generation, evolve, hypervolume, polynomial, simulated_binary
 from .faithful import BinSearch, Merged
 from .genes import Genes
-from .honest import GeneSearch, Point, spread
+from .honest import GeneSearch, spread
 from .loss import BinLoss, Solution, taking_part
 from .merge import merge_neighbours, merged_values
 from .waterfall import waterfall

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +14,15 @@ from tqdm import tqdm
 
 from bitbook import training
 from bitbook.clustering import input_factor
-from bitbook.codes import Code
-from bitbook.codes.container import coded_bytes
 from bitbook.methods.assemble import assemble, weight_tensors
 from bitbook.methods.compensate import input_moments
 from bitbook.methods.divergence import Divergence
 from bitbook.methods.front import nondominated
 from bitbook.methods.moea_bins.again import round_again
+from bitbook.methods.moea_bins.cost import GeneCost, Point
 from bitbook.methods.moea_bins.evaluation import FastDivergence
 from bitbook.methods.moea_bins.evolution import Generation, evolve
-from bitbook.methods.moea_bins.genes import LAYER, MANTISSAS, NETWORK, OCTAVE, OFF, Genes, Key
+from bitbook.methods.moea_bins.genes import LAYER, MANTISSAS, NETWORK, OCTAVE, OFF, Genes
 from bitbook.methods.records import Records
 from bitbook.methods.sweep import Candidate, index_sizes
 from bitbook.methods.trials import Trials
@@ -33,82 +31,6 @@ from bitbook.networks import checksum
 from bitbook.tasks import Task
 
 MOMENT_IMAGES = 500  # on which the layers' inputs are taken; more change little
-CLEARLY = 0.97  # of a candidate's size: layers coded on their own say this well what a file takes
-MARGIN = 1.15  # a candidate that is this much worse on the first images than one of fewer bytes is given up
-
-
-@dataclass(frozen=True)
-class Point:
-    """What the search knows of a candidate.
-
-    genes: of `Genes`. size: sum of its layers' bytes, each coded on its own. first: softened divergence on the first
-    images. divergence: softened, on all images; None where it was given up after the first ones. file_bytes: of its
-    real file; None where another candidate clearly beats it.
-    """
-
-    genes: tuple[int, ...]
-    size: int
-    first: float
-    file_bytes: int | None
-    divergence: float | None
-
-
-class GeneCost:
-    """What candidates cost; picklable, for workers. folder: keeps each layer's indices, by all that they depend on."""
-
-    def __init__(self, genes: Genes, divergence: FastDivergence, task: Task, folder: Path) -> None:
-        self.genes, self.divergence, self.task, self.folder = genes, divergence, task, folder.resolve()
-        self._known: dict[Key, np.ndarray] = {}
-
-    def __getstate__(self) -> dict:
-        return self.__dict__ | {"_known": {}}
-
-    def layer(self, key: Key) -> int:
-        """Find and keep the indices of a layer; return the bytes that they take when coded on their own."""
-        indices = self._known[key] = self.genes.indices(key)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        path = self._path(key)
-        partial = path.with_suffix(".partial.npy")
-        np.save(partial, indices)
-        partial.replace(path)
-        return coded_bytes(*self.genes.codes([key], [indices]))
-
-    def codes(self, genes: Iterable[int]) -> tuple[dict[str, Code], dict[str, np.ndarray]]:
-        """Return codes and codebooks of a candidate whose layers have been found."""
-        keys = self.genes.keys(genes)
-        for key in keys:
-            if key not in self._known:
-                self._known[key] = np.load(self._path(key))
-        return self.genes.codes(keys, [self._known[key] for key in keys])
-
-    def has(self, key: Key) -> bool:
-        """Tell whether a layer has been found."""
-        return self._path(key).exists()
-
-    def candidate(self, item: tuple[tuple[int, ...], int, list[tuple[int, float, float]]]) -> Point:
-        """Evaluate (genes, size, rivals); rivals: size and divergences, on the first images and on all, of others.
-
-        Only what no rival clearly beats is evaluated on all images, and only what no rival clearly beats there is coded
-        into a file: coding takes a seventh of a pass over 1,000 images.
-        """
-        genes, size, rivals = item
-        codes, books = self.codes(genes)
-        mantissa = self.genes.mantissa(genes)
-        weights = {name: code.decode(books) for name, code in codes.items()}
-        least = min((first for bytes_, first, _ in rivals if bytes_ <= size), default=np.inf)
-        first, divergence = self.divergence(weights, mantissa=mantissa, hopeless=lambda first: first > MARGIN * least)
-        beaten = any(bytes_ <= CLEARLY * size and other <= divergence for bytes_, _, other in rivals if divergence)
-        if divergence is None or beaten:
-            return Point(genes, size, first, None, divergence)
-        return Point(genes, size, first, self.file_bytes(codes, books, mantissa), divergence)
-
-    def file_bytes(self, codes: dict[str, Code], books: dict[str, np.ndarray], mantissa: int) -> int:
-        """Return the bytes of the file with the batch norms of the candidate evaluated last."""
-        module = self.divergence.module
-        return len(assemble(module, self.task, codes, books, reestimate=False, mantissa=mantissa).to_bytes())
-
-    def _path(self, key: Key) -> Path:
-        return self.folder / f"{'-'.join(map(str, key))}.npy"
 
 
 class GeneSearch:
@@ -162,10 +84,17 @@ class GeneSearch:
         """All that has been evaluated so far, in that order."""
         return [_point(value) for value in self._points.values()]
 
-    def points(self, candidates: Iterable[np.ndarray], *, rivals: Iterable[Point] = ()) -> list[Point]:
+    def points(
+        self,
+        candidates: Iterable[np.ndarray],
+        *,
+        rivals: Iterable[Point] = (),
+        told: Callable[[], object] = lambda: None,
+    ) -> list[Point]:
         """Return what is known of the candidates, evaluating those that are new.
 
         rivals: points of the front, which make a candidate hopeless that needs no fewer bytes and is clearly worse.
+        told: is called after each evaluation.
         """
         wanted = [tuple(int(gene) for gene in genes) for genes in candidates]
         new = [genes for genes in dict.fromkeys(wanted) if repr(genes) not in self._points]
@@ -178,6 +107,7 @@ class GeneSearch:
         items = [(genes, size, known) for genes, size in zip(new, sizes, strict=True)]
         for point in self._workers.each("candidate", items):
             self._points.add(repr(point.genes), dataclasses.asdict(point))
+            told()
         return [_point(self._points[repr(genes)]) for genes in wanted]
 
     def balanced(self, step: int, *, apart: int = 4, most: int = 12) -> np.ndarray:
@@ -226,12 +156,15 @@ class GeneSearch:
         generations = max(1, 1 + round((evaluations - len(first)) / population))
         bar = tqdm(total=max(evaluations, len(first)), desc="candidates", unit="candidate")
 
+        seen: list[Point] = []  # not all that is known: a resumed search must decide as if it had not been stopped
+
         def evaluate(genes: np.ndarray) -> np.ndarray:
-            front = self.front()
-            points = self.points(genes, rivals=front)
-            bar.update(len(points))
-            bar.set_postfix(front=len(self.front()), evaluated=self.evaluated)
-            return np.array([self._costs(point, front) for point in points], np.float64)
+            rivals, before = best(seen), self.evaluated
+            points = self.points(genes, rivals=rivals, told=bar.update)
+            seen.extend(points)
+            bar.update(len(points) - (self.evaluated - before))  # those that were known
+            bar.set_postfix(front=len(best(seen)), evaluated=self.evaluated)
+            return np.array([_costs(point, rivals) for point in points], np.float64)
 
         with bar:
             return evolve(
@@ -246,20 +179,8 @@ class GeneSearch:
             )
 
     def front(self) -> list[Point]:
-        """Return the points that no other beats in bytes and divergence, by bytes."""
-        whole = [point for point in self.known if point.file_bytes is not None]
-        return [whole[i] for i in nondominated([(p.file_bytes, p.divergence) for p in whole])] if whole else []
-
-    @staticmethod
-    def _costs(point: Point, rivals: list[Point]) -> tuple[float, float]:
-        """Return the costs of a point; what was not evaluated is guessed from the rival that made it hopeless."""
-        if point.file_bytes is not None:
-            return point.file_bytes, point.divergence
-        rival = min((r for r in rivals if r.size <= point.size), key=lambda r: r.first)
-        file_bytes = rival.file_bytes * point.size / rival.size
-        if point.divergence is not None:
-            return file_bytes, point.divergence
-        return file_bytes, rival.divergence * point.first / rival.first
+        """Return the points known that no other beats in bytes and divergence, by bytes."""
+        return best(self.known)
 
     def members(self, points: Iterable[Point], divergence: Divergence, *, again: int = 500) -> list[Candidate]:
         """Return points as files, evaluated in full: batch norms re-estimated, each file loaded back.
@@ -295,6 +216,25 @@ class GeneSearch:
                 divergence=divergence(compressed),
             )
         return [trials[name] for name in names.values()]
+
+
+def best(points: Iterable[Point]) -> list[Point]:
+    """Return the points with a file that no other beats in bytes and divergence, by bytes."""
+    whole = [point for point in points if point.file_bytes is not None]
+    return [whole[i] for i in nondominated([(p.file_bytes, p.divergence) for p in whole])] if whole else []
+
+
+def _costs(point: Point, rivals: list[Point]) -> tuple[float, float]:
+    """Return the costs of a point; what was not evaluated is guessed from the rival that made it hopeless."""
+    if point.file_bytes is not None:
+        return point.file_bytes, point.divergence
+    rival = min((r for r in rivals if r.size <= point.size), key=lambda r: r.first, default=None)
+    if rival is None:  # given up in another search
+        return point.size, point.divergence or point.first
+    file_bytes = rival.file_bytes * point.size / rival.size
+    if point.divergence is not None:
+        return file_bytes, point.divergence
+    return file_bytes, rival.divergence * point.first / rival.first
 
 
 def _name(point: Point, treatment: str) -> str:
