@@ -1,5 +1,6 @@
 """Numbers in, numbers out: clusterings of weights, with NumPy and Numba alone."""
 
+from .beside_zero import clusters_beside_zero
 from .clusters import Clusters
 from .compensated_rounding import InputFactor, compensated_rounding, input_factor
 from .entropy_constrained import entropy_constrained
@@ -15,6 +16,7 @@ __all__ = [
     "SortedWeights",
     "UniformBins",
     "VectorClusters",
+    "clusters_beside_zero",
     "compensated_rounding",
     "entropy_constrained",
     "input_factor",

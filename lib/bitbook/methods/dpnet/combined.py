@@ -8,18 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from bitbook import training
-from bitbook.clustering import Clusters, SortedWeights, entropy_constrained, sort_weights
 from bitbook.codes import Compressed, ScalarCode, entropy_bits
 from bitbook.methods.assemble import assemble, weight_tensors
 from bitbook.methods.dpnet.cluster import Coded
+from bitbook.methods.dpnet.spending import Priced, Pruned, Spending, price_for
 from bitbook.tasks import Task
 
-MOST_VALUES = 256  # of a layer; more than any price in use leaves
-RESOLUTION = 512  # positions tried for a border while training: those in between are refined anyway
-PRICES = 1e-9, 1e2  # of a bit, in units of the mean squared weight, between which the search looks
 AIMED = 0.995  # of the budget: weights move on after the last clustering
 RAISED, TRIES = 1.05, 200  # how the price rises after training until the file keeps its budget
 
@@ -29,7 +26,8 @@ class Schedule:
     """The constants of the combined pipeline; progress runs from 0 to 1 over all steps.
 
     ratio: of the file. epochs, learning_rate, weight_decay, batch_size, precision: as in `training.Recipe`. bits: a
-    weight, at the start. ramp: progress at which the bits have come down to what the ratio asks for, along the cubic
+    weight, at the start. values: None for priced clusters, or K values in every layer beside zero, for what magnitude
+    pruning leaves. ramp: progress at which the bits have come down to what the ratio asks for, along the cubic
     law of gradual pruning. every: steps between two clusterings. frozen: progress from which clusters stand still.
     temperature, share: of the distillation.
     """
@@ -41,6 +39,7 @@ class Schedule:
     batch_size: int = 128
     precision: str = "float32"
     bits: float = 4.0
+    values: int | None = None
     ramp: float = 0.4
     every: int = 50
     frozen: float = 2 / 3
@@ -48,30 +47,13 @@ class Schedule:
     share: float = 0.8
 
 
-def price_for(tensors: Mapping[str, np.ndarray | SortedWeights], bits: float) -> float:
-    """Return the price of a bit, one for all layers, at which their entropy-constrained clusters take so many bits.
-
-    tensors: float arrays, or sorted. bits: of all labels together. Found by bisection, to 0.1 %; what no price gives
-    ends at the nearest one.
-    """
-    layers = [x if isinstance(x, SortedWeights) else sort_weights(x) for x in tensors.values()]
-    scale = sum(float(x.second[-1]) for x in layers) / sum(float(x.counts[-1]) for x in layers)
-    low, high = (np.log(price * max(scale, 1e-30)) for price in PRICES)
-    while high - low > 1e-3:
-        middle = (low + high) / 2
-        taken = sum(entropy_constrained(x, np.exp(middle), zero=True, resolution=RESOLUTION // 2).bits for x in layers)
-        low, high = (middle, high) if taken > bits else (low, middle)
-    return float(np.exp(high))
-
-
 def combined(
     network: nn.Module, task: Task, schedule: Schedule, *, seed: int = 0, folder: Path | None = None
 ) -> Compressed:
     """Compress a network to a ratio by training it through ever fewer and cheaper clusters.
 
-    In the forward pass every weight has the value of its cluster (DPQ); clusters are entropy-constrained, zero has one
-    of its own, and one price of a bit serves all layers. The price rises until the file fits the ratio: as it does,
-    more and more of the small weights become zero, which is gradual pruning with thresholds found by the clustering.
+    In the forward pass every weight has the value of its cluster (DPQ). The bits come down until the file fits the
+    ratio: either by clusters under a price of a bit (`Priced`), or by pruning with K values for the rest (`Pruned`).
     The network learns from its float self's outputs. folder: keeps a checkpoint, so that a killed training resumes. The
     network itself is left as it is. Raises ValueError for a ratio that no clustering reaches.
     """
@@ -79,11 +61,12 @@ def combined(
     trained = copy.deepcopy(network)
     tensors = weight_tensors(network)
     start = schedule.bits * sum(tensor.size for tensor in tensors.values())
-    price = [price_for(tensors, start)]  # a cell that all layers read
-    layers = {name: _attach(trained, name, price) for name in tensors}
+    spending: Spending = (
+        Pruned(trained, list(tensors), schedule.values) if schedule.values else Priced(trained, list(tensors), start)
+    )
 
     def coded() -> Coded:
-        return _coded({name: (layer, training.original(trained, name)) for name, layer in layers.items()})
+        return _coded({name: (layer, spending.weights(trained, name)) for name, layer in spending.layers.items()})
 
     def refresh(step: int, steps: int) -> None:
         progress = step / steps
@@ -91,10 +74,7 @@ def combined(
             # What a bit of entropy takes in the file is measured anew each time: the coder does better than that.
             target = _bits_within(AIMED * budget, assemble(network, task, *coded(), reestimate=False))
             share = training.gradual_sparsity(progress, final=1.0, end=schedule.ramp)
-            weights = {name: training.original(trained, name).detach().cpu().numpy() for name in layers}
-            price[0] = price_for(weights, start + share * (min(target, start) - start))
-            for name, layer in layers.items():
-                layer.refresh(training.original(trained, name))
+            spending.refresh(trained, start + share * (min(target, start) - start))
 
     images = task.train()
     training.fit(
@@ -117,7 +97,7 @@ def combined(
         name=f"combined {schedule}",
     )
     codes, books = coded()
-    weights = {name: training.original(trained, name).detach().cpu().numpy() for name in layers}
+    weights = {name: spending.weights(trained, name).detach().cpu().numpy() for name in tensors}
     training.bake(trained)
     raised = price_for(weights, _entropy(codes))
     for _ in range(TRIES):
@@ -131,15 +111,7 @@ def combined(
     raise ValueError(f"ratio {schedule.ratio:g}: no clustering keeps {budget:.0f} bytes; lower the ratio")
 
 
-def _attach(network: nn.Module, name: str, price: list[float]) -> training.StraightThrough:
-    def cluster(weights: np.ndarray) -> Clusters:
-        return entropy_constrained(weights, price[0], zero=True, resolution=RESOLUTION)
-
-    weights = training.original(network, name)
-    return training.attach(network, name, training.StraightThrough(weights, cluster, MOST_VALUES))
-
-
-def _coded(layers: Mapping[str, tuple[training.StraightThrough, nn.Parameter]]) -> Coded:
+def _coded(layers: Mapping[str, tuple[training.StraightThrough, Tensor]]) -> Coded:
     """Codes and codebooks of the weights as the layers quantise them, without the values that none has."""
     codes, books = {}, {}
     for name, (layer, weights) in layers.items():
