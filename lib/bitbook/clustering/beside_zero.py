@@ -14,9 +14,9 @@ from .sorted_weights import prepared, sort_weights
 def clusters_beside_zero(x: np.ndarray, k: int) -> Clusters:
     """Cluster numbers into the zeros, whose value is 0, and k groups of the others with the least squared error.
 
-    x: any shape, finite. No group holds numbers of both signs, so each sign that occurs has one at least, and k = 1 with
-    both signs gives two. Without zeros there is no value 0; fewer distinct numbers give fewer groups. Raises ValueError
-    as `kmeans1d` does.
+    x: any shape, finite. No group holds numbers of both signs, so each sign that occurs has one at least, and k = 1
+    with both signs gives two. Without zeros there is no value 0; fewer distinct numbers give fewer groups. Raises
+    ValueError as `kmeans1d` does.
     """
     if k < 1:
         raise ValueError(f"k must be at least 1, not {k}")

@@ -1,4 +1,4 @@
-"""Networks for evaluation, with each batch norm folded into the convolution before it: a third faster on a processor."""
+"""Networks for evaluation, each batch norm folded into the convolution before it: a third faster on a processor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The two ways in which the combined pipeline spends its bits: priced clusters, or pruning and K values for the rest."""
+"""The two ways in which the combined pipeline spends its bits: priced clusters, or pruning and K values beside zero."""
 
 from __future__ import annotations
 

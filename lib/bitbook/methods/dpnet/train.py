@@ -40,7 +40,7 @@ def train(
     learning_rate: float = 0.02,
     shared_learning_rate: float = 0.01,
     weight_decay: float = 1e-4,
-    strength: float = 1.0,
+    strength: float = 10.0,
     every: int = 130,
     until: float = 1 / 3,
     distil: float = 0.8,

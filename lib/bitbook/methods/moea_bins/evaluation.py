@@ -99,13 +99,14 @@ class FastDivergence:
             start = len(parts[0])
         for norm in norms.values():
             _fold(norm, mantissa)
+        folded = training.folded(self.module)
         if start < self.first:
-            parts.append(training.logits(self.module, self.images[start : self.first]))
+            parts.append(training.logits(folded, self.images[start : self.first]))
         first = self.softened(torch.cat(parts))
         if hopeless(first):
             return first, None
         if self.first < len(self.images):
-            parts.append(training.logits(self.module, self.images[self.first :]))
+            parts.append(training.logits(folded, self.images[self.first :]))
         return first, self.softened(torch.cat(parts))
 
     def softened(self, logits: Tensor) -> float:
