@@ -25,4 +25,4 @@ class Divergence:
 
     def __call__(self, compressed: Compressed) -> float:
         module = compressed.to_module(into=self._into)
-        return training.kl_divergence(self.float_logits, training.logits(training.folded(module), self.images))
+        return training.kl_divergence(self.float_logits, training.logits(module, self.images))

@@ -12,7 +12,6 @@ from bitbook.training.batch_norm import reestimate_batch_norm
 from bitbook.training.distillation import distillation
 from bitbook.training.evaluation import evaluate, inputs, logits
 from bitbook.training.fit import History, Objective, cross_entropy, fit
-from bitbook.training.folding import folded
 from bitbook.training.masks import Mask, gradual_sparsity, pruning
 from bitbook.training.metrics import kl_divergence, macro_f1, top1, top5
 from bitbook.training.parametrisation import attach, bake, original
@@ -36,7 +35,6 @@ __all__ = [
     "distillation",
     "evaluate",
     "fit",
-    "folded",
     "gradual_sparsity",
     "inputs",
     "kl_divergence",

@@ -6,20 +6,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bitbook.training.evaluation import evaluating
 from bitbook.training.fit import Objective
-from bitbook.training.folding import folded
 
 
 def distillation(teacher: nn.Module, *, temperature: float = 2.0, share: float = 0.8) -> Objective:
     """An objective for `fit`: share x T^2 x KL(teacher || network) at temperature T + (1 - share) x cross-entropy.
 
     The factor T^2 keeps the gradients' size when T changes (Hinton et al., arXiv 1503.02531, section 2). The teacher
-    is the network as it is now, in evaluation mode, and is not trained.
+    runs in evaluation mode and is not trained.
     """
-    teacher = folded(teacher)
 
     def objective(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-        with torch.no_grad():
+        with evaluating(teacher), torch.no_grad():
             target = F.log_softmax(teacher(images) / temperature, 1)
         outputs = network(images)
         softened = F.log_softmax(outputs / temperature, 1)

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from bitbook.datasets import ImageFiles
-from bitbook.training.folding import folded
 
 
 def inputs(network: nn.Module, images: Tensor) -> Tensor:
@@ -52,6 +51,6 @@ def evaluate(
     *,
     batch_size: int | None = None,
 ) -> dict[str, float]:
-    """Every metric of the network, `folded`, on labelled images, by name."""
-    outputs = logits(folded(network), images, batch_size=batch_size)
+    """Every metric of the network on labelled images, by name."""
+    outputs = logits(network, images, batch_size=batch_size)
     return {name: metric(outputs, labels) for name, metric in metrics.items()}

@@ -15,8 +15,8 @@ from bitbook.methods.moea_bins.evaluation import FastDivergence
 from bitbook.methods.moea_bins.genes import Genes, Key
 from bitbook.tasks import Task
 
-CLEARLY = 0.97  # of a candidate's size: layers coded on their own say this well what a file takes
-MARGIN = 1.15  # a candidate that is this much worse on the first images than one of fewer bytes is given up
+CLEARLY = 0.99  # of a candidate's size: layers coded on their own say this well what a file takes
+MARGIN = 1.05  # a candidate that is this much worse on the first images than one of fewer bytes is given up
 
 
 @dataclass(frozen=True)

@@ -99,14 +99,13 @@ class FastDivergence:
             start = len(parts[0])
         for norm in norms.values():
             _fold(norm, mantissa)
-        folded = training.folded(self.module)
         if start < self.first:
-            parts.append(training.logits(folded, self.images[start : self.first]))
+            parts.append(training.logits(self.module, self.images[start : self.first]))
         first = self.softened(torch.cat(parts))
         if hopeless(first):
             return first, None
         if self.first < len(self.images):
-            parts.append(training.logits(folded, self.images[self.first :]))
+            parts.append(training.logits(self.module, self.images[self.first :]))
         return first, self.softened(torch.cat(parts))
 
     def softened(self, logits: Tensor) -> float:
@@ -178,10 +177,9 @@ def _stored(values: Tensor, mantissa: int) -> Tensor:
 
 
 def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance of each channel; image by image first, which is ten times as fast as all at once."""
-    parts, means = torch.var_mean(x.flatten(2) if x.ndim > 2 else x[:, :, None], dim=2, correction=0)  # (N, C)
-    among, mean = torch.var_mean(means, dim=0, correction=0)
-    return mean, parts.mean(0) + among
+    """Mean and variance of each channel; a batch norm takes them ten times as fast as `torch.var_mean`."""
+    _, mean, inverse_deviation = torch.native_batch_norm(x, None, None, None, None, True, 0.0, 0.0)
+    return mean, inverse_deviation**-2
 
 
 def _moved(

@@ -117,9 +117,9 @@ class BinSearch:
         options = {"population": population, "generations": generations, **operators}
         return evolve(evaluate, start, [self.fewest], [self.bins], seed=self.seed if seed is None else seed, **options)
 
-    def sweep(self) -> list[Solution]:
-        """Return the solution of every bin count within the bounds: the oracle for the search."""
-        return self.solutions(range(self.fewest, self.bins + 1))
+    def sweep(self, *, stride: int = 1) -> list[Solution]:
+        """Return the solution of every bin count within the bounds, or every so many: the oracle for the search."""
+        return self.solutions(range(self.fewest, self.bins + 1, stride))
 
     @staticmethod
     def front(solutions: Iterable[Solution]) -> list[Solution]:
