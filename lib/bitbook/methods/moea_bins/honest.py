@@ -185,32 +185,31 @@ class GeneSearch:
     def members(self, points: Iterable[Point], divergence: Divergence, *, again: int = 500) -> list[Candidate]:
         """Return points as files, evaluated in full: batch norms re-estimated, each file loaded back.
 
-        again: images on which each is also rounded once more, see `round_again`, for a file of its own; 0 for none.
-        Their treatment is "searched" or "rounded again", their setting the divergence that the search saw.
+        again: images on which each is rounded once more, see `round_again`; 0 leaves it as the search saw it. Their
+        treatment is "rounded again" or "searched", their setting the divergence that the search saw.
         """
         train = self.task.calibration_images().images
         policy = self.task.recipe.augmentation
         own = training.sample(train, again, policy=policy, seed=self.seed + 3_000_000) if again else None
-        trials = Trials(Candidate, self.folder / "members", identity=self.identity | {"again": again})
-        treatments = ("searched", "rounded again") if again else ("searched",)
-        names = {(point, t): _name(point, t) for point in points for t in treatments}
-        for (point, treatment), name in trials.progress(list(names.items())):
+        trials = Trials(Candidate, self.folder / f"members-{again}", identity=self.identity | {"again": again})
+        names = {point: hashlib.sha256(repr(point.genes).encode()).hexdigest()[:16] for point in points}
+        for point, name in trials.progress(list(names.items())):
             if name in trials:
                 continue
-            if treatment == "searched":
+            if again:
+                codes, books = round_again(self.genes, point.genes, self.cost.divergence, own)
+            else:
                 for key in self.genes.keys(point.genes):
                     if not self.cost.has(key):
                         self.cost.layer(key)
                 codes, books = self.cost.codes(point.genes)
-            else:
-                codes, books = round_again(self.genes, point.genes, self.cost.divergence, own)
             options = {"seed": self.seed, "images": train, "mantissa": self.genes.mantissa(point.genes)}
             compressed = assemble(self.network, self.task, codes, books, **options)
             trials.add(
                 name,
                 compressed,
                 setting=point.divergence,
-                treatment=treatment,
+                treatment="rounded again" if again else "searched",
                 **index_sizes(codes, books),
                 file_bytes=len(compressed.to_bytes()),
                 divergence=divergence(compressed),
@@ -235,10 +234,6 @@ def _costs(point: Point, rivals: list[Point]) -> tuple[float, float]:
     if point.divergence is not None:
         return file_bytes, point.divergence
     return file_bytes, rival.divergence * point.first / rival.first
-
-
-def _name(point: Point, treatment: str) -> str:
-    return hashlib.sha256(f"{point.genes} {treatment}".encode()).hexdigest()[:16]
 
 
 def _point(value: dict[str, Any]) -> Point:
