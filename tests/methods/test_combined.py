@@ -1,5 +1,8 @@
 """The combined pipeline on the bundled digits: prices, files that keep their ratio, and resuming."""
 
+import copy
+import dataclasses
+
 import numpy as np
 import pytest
 from bitbook import tasks, training
@@ -7,10 +10,12 @@ from bitbook.clustering import entropy_constrained
 from bitbook.codes import Compressed, ScalarCode
 from bitbook.methods import assemble, dpnet, weight_tensors
 from bitbook.methods.dpnet.cluster import priced_layers
-from bitbook.methods.dpnet.combined import _bits_within, price_for
+from bitbook.methods.dpnet.combined import _bits_within
+from bitbook.methods.dpnet.spending import Pruned, lamp_scores, price_for
 from bitbook.networks import checksum
 
 SCHEDULE = dpnet.Schedule(ratio=12, epochs=2, every=5, batch_size=64)
+PRUNED = dataclasses.replace(SCHEDULE, values=4)
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +90,41 @@ def test_training_gains_over_the_same_clusters_untrained(network, task, compress
     files = [compressed.to_module(), untrained.to_module()]
     trained, before = (training.kl_divergence(outputs, training.logits(file, train.images)) for file in files)
     assert trained < 0.8 * before
+
+
+def test_scores_against_the_sum_over_all_weights_that_are_not_smaller():
+    weights = np.random.default_rng(2).normal(size=(7, 9)).astype(np.float32)
+    squares = weights.astype(np.float64) ** 2
+    expected = [[square / squares[squares >= square].sum() for square in row] for row in squares]
+    np.testing.assert_allclose(lamp_scores(weights), expected, rtol=1e-12)
+    assert lamp_scores(np.zeros((2, 2))).tolist() == [[0, 0], [0, 0]]
+
+
+def test_pruning_reaches_the_bits_and_what_is_pruned_stays_pruned(network):
+    trained, names = copy.deepcopy(network), list(weight_tensors(network))
+    spending, weights = Pruned(trained, names, 4), sum(t.size for t in weight_tensors(network).values())
+    pruned = {name: np.zeros(t.shape, bool) for name, t in weight_tensors(network).items()}
+    for bits in (1.5, 0.7):
+        spending.refresh(trained, bits * weights)
+        taken = 0.0
+        for name, layer in spending.layers.items():
+            indices = layer.indices(spending.weights(trained, name)).numpy()
+            share = np.bincount(indices.ravel(), minlength=5) / indices.size
+            taken -= indices.size * (share[share > 0] * np.log2(share[share > 0])).sum()
+            zeros = layer.values.numpy()[indices] == 0
+            assert (zeros >= pruned[name]).all()
+            assert len(np.unique(indices[~zeros])) <= 4
+            pruned[name] = zeros
+            training.original(trained, name).data += 0.1  # whatever momentum does to them
+        assert taken / weights == pytest.approx(bits, rel=0.03)
+
+
+def test_a_pruned_file_keeps_its_ratio_with_k_values_a_layer(network, task, tmp_path):
+    file = dpnet.combined(network, task, PRUNED, folder=tmp_path)
+    assert 12 <= file.ratio < 14
+    assert all(len(book) <= 4 + (0 in book) for book in file.codebooks.values())
+    assert any(0 in book for book in file.codebooks.values())
+    assert dpnet.combined(network, task, PRUNED, folder=tmp_path).to_bytes() == file.to_bytes()
 
 
 def test_a_ratio_beyond_reach_is_an_error(network, task):
