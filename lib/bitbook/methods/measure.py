@@ -28,7 +28,7 @@ def measure(
     for file in tqdm(list(files), desc="test set", unit="file"):
         known = folder / f"{hashlib.sha256(file.read_bytes()).hexdigest()[:16]}.json"
         if not known.exists():
-            module = codes.load(file).to_module(into=into)
+            module = codes.load(file).to_module(into=into).to(training.device())
             test = task.test()  # read again for every file, so that the loader's count of reads is the count of results
             values = training.evaluate(module, test.images, test.labels, task.metrics)
             partial = known.with_suffix(".partial")

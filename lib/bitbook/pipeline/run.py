@@ -137,14 +137,14 @@ class Run:
             return json.loads(file.metadata()["bitbook"])
 
     def network(self) -> nn.Module:
-        """Return the network named by the parameter `net` with its weights, in evaluation mode."""
+        """Return the network named by the parameter `net` with its weights, in evaluation mode, on the GPU if any."""
         from safetensors.torch import load_file
 
-        from bitbook import networks
+        from bitbook import networks, training
 
         module = networks.build(self._metadata["specification"])
         module.load_state_dict(load_file(self._input("net", self.parameters["net"])))
-        return module.eval()
+        return module.eval().to(training.device())
 
     def save_network(self, module: nn.Module) -> Path:
         """Save a float network with its task and the fingerprint of its data, for the runs that name it."""

@@ -10,7 +10,7 @@ from bitbook.training.attack import adversarial_training, pgd
 from bitbook.training.augmentation import augment, sample
 from bitbook.training.batch_norm import reestimate_batch_norm
 from bitbook.training.distillation import distillation
-from bitbook.training.evaluation import evaluate, inputs, logits
+from bitbook.training.evaluation import device, evaluate, inputs, logits
 from bitbook.training.fit import History, Objective, cross_entropy, fit
 from bitbook.training.masks import Mask, gradual_sparsity, pruning
 from bitbook.training.metrics import kl_divergence, macro_f1, top1, top5
@@ -32,6 +32,7 @@ __all__ = [
     "augment",
     "bake",
     "cross_entropy",
+    "device",
     "distillation",
     "evaluate",
     "fit",

@@ -25,10 +25,11 @@ def pgd(
 
     `steps` times: go `step` along the sign of the gradient of the cross-entropy, return into the box around the image
     and into [0, 1] (Madry et al., arXiv 1706.06083, section 2.1). With `generator` the start is random in the box, else
-    the image. images uint8 or float (N, C, H, W) on the network's device; returns floats. The network runs in
+    the image. images uint8 or float (N, C, H, W); returns floats on the network's device. The network runs in
     evaluation mode.
     """
     clean = inputs(network, images)
+    labels = labels.to(clean.device)
     low, high = (clean - epsilon).clamp(min=0), (clean + epsilon).clamp(max=1)
     adversarial = clean
     if generator is not None:

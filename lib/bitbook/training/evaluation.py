@@ -11,6 +11,11 @@ from torch import Tensor, nn
 from bitbook.datasets import ImageFiles
 
 
+def device() -> torch.device:
+    """The GPU where there is one, else the processor."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def inputs(network: nn.Module, images: Tensor) -> Tensor:
     """Images as the network takes them: floats in [0, 1] of its type, on its device; stored uint8 is divided by 255."""
     parameter = next(network.parameters())

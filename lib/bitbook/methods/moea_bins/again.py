@@ -79,9 +79,9 @@ def _rounded(genes: Genes, key: tuple[int, ...], layer: nn.Module, x: Tensor, y:
         layer_inputs(layer, x, positions=POSITIONS),
         layer_inputs(layer, y, positions=POSITIONS),
     )  # (groups, inputs, n)
-    own = (others @ others.transpose(1, 2)).double().numpy()  # H
-    cross = (rows @ others.transpose(1, 2)).double().numpy()  # C
-    weight = layer.weight.detach().double().numpy()
+    own = (others @ others.transpose(1, 2)).double().cpu().numpy()  # H
+    cross = (rows @ others.transpose(1, 2)).double().cpu().numpy()  # C
+    weight = layer.weight.detach().double().cpu().numpy()
     parts = weight.reshape(len(own), -1, own.shape[1])  # (groups, outputs, inputs)
     damped = own + np.eye(own.shape[1]) * (DAMPING * np.trace(own, axis1=1, axis2=2) / own.shape[1])[:, None, None]
     moved = parts + share * np.linalg.solve(damped, (parts @ (cross - own)).transpose(0, 2, 1)).transpose(0, 2, 1)
