@@ -8,7 +8,7 @@ from itertools import cycle
 import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
 from bitbook.codes import Ledger
 from bitbook.report.style import COLOURS, figure
@@ -165,6 +165,10 @@ def objectives(
         axis.axhline(level[1], color="0.5", linestyle="--", linewidth=1, label=level[0], zorder=0)
     if logarithmic:
         axis.set(xscale="log", yscale="log")
+        for scale, numbers in ((axis.xaxis, (1, 2, 3, 4, 6, 8)), (axis.yaxis, (1, 3))):
+            scale.set_major_locator(LogLocator(subs=numbers))
+            scale.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+            scale.set_minor_formatter(NullFormatter())
     axis.set(xlabel=xlabel, ylabel=ylabel)
     axis.legend(frameon=False)
     return axis
