@@ -5,7 +5,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from bitbook import tasks, training
+from bitbook import training
 from bitbook.clustering import entropy_constrained
 from bitbook.codes import Compressed, ScalarCode
 from bitbook.methods import assemble, dpnet, weight_tensors
@@ -16,19 +16,6 @@ from bitbook.networks import checksum
 
 SCHEDULE = dpnet.Schedule(ratio=12, epochs=2, every=5, batch_size=64)
 PRUNED = dataclasses.replace(SCHEDULE, ratio=18, values=4)
-
-
-@pytest.fixture(scope="module")
-def task():
-    return tasks.get("digits")
-
-
-@pytest.fixture(scope="module")
-def network(task):
-    network = task.network(seed=0)
-    train = task.train()
-    training.fit(network, train.images[:600], train.labels[:600], training.Recipe(epochs=3), seed=0, progress=False)
-    return network.eval()
 
 
 @pytest.fixture(scope="module")

@@ -3,21 +3,8 @@
 import kmeans1d
 import numpy as np
 import pytest
-from bitbook import tasks, training
+from bitbook import training
 from bitbook.methods import Divergence, assemble, dpnet, weight_tensors
-
-
-@pytest.fixture(scope="module")
-def task():
-    return tasks.get("digits")
-
-
-@pytest.fixture(scope="module")
-def network(task):
-    network = task.network(seed=0)
-    train = task.train()
-    training.fit(network, train.images[:600], train.labels[:600], training.Recipe(epochs=3), seed=0, progress=False)
-    return network.eval()
 
 
 def test_every_layer_is_clustered_as_well_as_a_peer_does(network):

@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 import torch
-from bitbook import tasks, training
+from bitbook import training
 from bitbook.methods import dpnet
 from bitbook.networks import checksum
 from torch import nn
 
 ATTACK = dpnet.Attack(epsilon=0.1, steps=2)
-
-
-@pytest.fixture(scope="module")
-def task():
-    return tasks.get("digits")
-
-
-@pytest.fixture(scope="module")
-def network(task):
-    network, data = task.network(seed=0), task.train()
-    recipe = dataclasses.replace(task.recipe, epochs=4)
-    training.fit(network, data.images, data.labels, recipe, seed=0, progress=False)
-    return network.eval()
 
 
 @pytest.fixture(scope="module")

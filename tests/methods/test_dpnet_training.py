@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from bitbook import codes, tasks, training
+from bitbook import codes, training
 from bitbook.clustering import kmeans1d
 from bitbook.methods import Divergence, assemble, dpnet, weight_tensors
 from torch import nn
@@ -28,11 +28,6 @@ def linear(weights=WEIGHTS):
 
 def half_square(network, images, labels):
     return network(images).square().sum() / 2
-
-
-@pytest.fixture(scope="module")
-def task():
-    return tasks.get("digits")
 
 
 @pytest.fixture(scope="module")

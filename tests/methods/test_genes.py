@@ -5,7 +5,6 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from bitbook import tasks, training
 from bitbook.clustering import entropy_constrained, input_factor, uniform_bins
 from bitbook.methods import Divergence, assemble, compensate, moea_bins
 from bitbook.methods.moea_bins import genes as meaning
@@ -196,17 +195,7 @@ def test_evolution_finds_the_front_of_a_problem_with_a_known_one():
         moea_bins.evolve(costs, every, high, low, population=4, generations=2, seed=0)
 
 
-@pytest.fixture(scope="module")
-def task():
-    return tasks.get("digits")
-
-
-def test_the_fast_divergence_ranks_like_the_full_one(task):
-    network = task.network(seed=0)
-    train = task.train()
-    recipe = training.Recipe(epochs=4, batch_size=64, augmentation="crop1")
-    training.fit(network, train.images, train.labels, recipe, seed=0, progress=False)
-    network.eval()
+def test_the_fast_divergence_ranks_like_the_full_one(task, network):
     fast = moea_bins.FastDivergence(network, task, images=300, temperature=1.0)
     full = Divergence(network, task, images=300)
     assert torch.equal(fast.images, full.images)

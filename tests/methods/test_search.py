@@ -8,7 +8,7 @@ import joblib
 import numpy as np
 import pytest
 import torch
-from bitbook import datasets, tasks, training
+from bitbook import datasets, training
 from bitbook.methods import Divergence, assemble, moea_bins, weight_tensors
 from bitbook.methods.moea_bins import FastDivergence
 from bitbook.methods.moea_bins import genes as meaning
@@ -17,20 +17,6 @@ from bitbook.methods.workers import Workers
 from torch import nn
 
 SMALL = {"fewest": 2, "bins": 40, "images": 120}
-
-
-@pytest.fixture(scope="module")
-def task():
-    return tasks.get("digits")
-
-
-@pytest.fixture(scope="module")
-def network(task):
-    network = task.network(seed=0)
-    train = task.train()
-    recipe = training.Recipe(epochs=4, batch_size=64, augmentation="crop1")
-    training.fit(network, train.images, train.labels, recipe, seed=0, progress=False)
-    return network.eval()
 
 
 @pytest.fixture(scope="module")

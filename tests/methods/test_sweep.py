@@ -4,22 +4,12 @@ import bitbook
 import numpy as np
 import pytest
 import torch
-from bitbook import datasets, tasks, training
+from bitbook import datasets, training
 from bitbook.methods import assemble, measure, moea_bins, sweep, weight_tensors
 from bitbook.methods import sweep as sweep_function
 from bitbook.methods.sweep import Candidate
 from bitbook.methods.trials import Trials
 from torch import nn
-
-
-@pytest.fixture(scope="module")
-def task():
-    return tasks.get("digits")
-
-
-@pytest.fixture(scope="module")
-def network(task):
-    return task.network(seed=0).eval()
 
 
 def test_every_candidate_is_a_file_with_its_own_size(task, network, tmp_path):
