@@ -27,7 +27,7 @@ class Spending(Protocol):
         """Return what the layer of that name is given to quantise."""
 
     def refresh(self, network: nn.Module, bits: float) -> None:
-        """Find clusters of the weights as they are now that take so many bits, or the fewest above that."""
+        """Find clusters of the weights as they are now that take at most so many bits."""
 
 
 class Priced:
