@@ -113,9 +113,9 @@ def test_candidates_cost_the_bytes_of_their_file(genes, task):
     mantissa = genes.genes.mantissa(point.genes)
     whole = assemble(genes.cost.divergence.module, task, codes, books, reestimate=False, mantissa=mantissa)
     assert len(whole.to_bytes()) == point.file_bytes
-    # Coded on its own a layer takes a little more, since it learns nothing from the others.
+    # The coder learns in context, which the entropy of single layers does not know of.
     sections = {name: sum(r.bytes for r in whole.ledger().rows if r.section == name) for name in codes}
-    assert sum(sections.values()) == pytest.approx(point.size, rel=0.15)
+    assert sum(sections.values()) == pytest.approx(point.size, rel=0.25)
 
 
 def test_balanced_layers_pay_the_same_for_a_byte(genes, monkeypatch):

@@ -8,28 +8,27 @@ from pathlib import Path
 
 import numpy as np
 
-from bitbook.codes import Code
-from bitbook.codes.container import coded_bytes
+from bitbook.codes import Code, entropy_bits
 from bitbook.methods.assemble import assemble
 from bitbook.methods.moea_bins.evaluation import FastDivergence
 from bitbook.methods.moea_bins.genes import Genes, Key
 from bitbook.tasks import Task
 
-CLEARLY = 0.99  # of a candidate's size: layers coded on their own say this well what a file takes
-MARGIN = 1.05  # a candidate that is this much worse on the first images than one of fewer bytes is given up
+CLEARLY = 0.98  # of a candidate's size: the entropy of its layers says this well what a file takes beside another's
+MARGIN = 1.02  # a candidate that is this much worse on the first images than one of fewer bytes is given up
 
 
 @dataclass(frozen=True)
 class Point:
     """What the search knows of a candidate.
 
-    genes: of `Genes`. size: sum of its layers' bytes, each coded on its own. first: softened divergence on the first
-    images. divergence: softened, on all images; None where it was given up after the first ones. file_bytes: of its
-    real file; None where another candidate clearly beats it.
+    genes: of `Genes`. size: bytes of its layers' indices by their entropy, layer by layer. first: softened divergence
+    on the first images. divergence: softened, on all images; None where it was given up after the first ones.
+    file_bytes: of its real file; None where another candidate clearly beats it.
     """
 
     genes: tuple[int, ...]
-    size: int
+    size: float
     first: float
     file_bytes: int | None
     divergence: float | None
@@ -45,15 +44,15 @@ class GeneCost:
     def __getstate__(self) -> dict:
         return self.__dict__ | {"_known": {}}
 
-    def layer(self, key: Key) -> int:
-        """Find and keep the indices of a layer; return the bytes that they take when coded on their own."""
+    def layer(self, key: Key) -> float:
+        """Find and keep the indices of a layer; return the bytes that they take by their entropy."""
         indices = self._known[key] = self.genes.indices(key)
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self._path(key)
         partial = path.with_suffix(".partial.npy")
         np.save(partial, indices)
         partial.replace(path)
-        return coded_bytes(*self.genes.codes([key], [indices]))
+        return entropy_bits(np.bincount(indices.ravel())) / 8
 
     def codes(self, genes: Iterable[int]) -> tuple[dict[str, Code], dict[str, np.ndarray]]:
         """Return codes and codebooks of a candidate whose layers have been found."""
@@ -67,7 +66,7 @@ class GeneCost:
         """Tell whether a layer has been found."""
         return self._path(key).exists()
 
-    def candidate(self, item: tuple[tuple[int, ...], int, list[tuple[int, float, float]]]) -> Point:
+    def candidate(self, item: tuple[tuple[int, ...], float, list[tuple[float, float, float]]]) -> Point:
         """Evaluate (genes, size, rivals); rivals: size and divergences, on the first images and on all, of others.
 
         Only what no rival clearly beats is evaluated on all images, and only what no rival clearly beats there is coded
