@@ -57,7 +57,7 @@ def test_finished_stages_are_taken_up(task, network, robust, monkeypatch):
 
 def test_compression_under_attack_keeps_more_of_it(task, robust, images):
     strong = dpnet.Attack(epsilon=0.1, steps=10)
-    options = {"way": "DPQ", "k": 3, "epochs": 2, "every": 10, "precision": "float32"}
+    options = {"way": "DPQ", "k": 3, "epochs": 4, "every": 10, "precision": "float32"}
     under = dpnet.compress_robust(robust[0], task, attack=ATTACK, **options)
     without = dpnet.train(robust[0], task, objective=training.cross_entropy(), **options)
     found = [dpnet.accuracies(c.to_module(), *images, attack=strong)["attacked"] for c in (under, without)]
