@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from bitbook import datasets
 
 ROOT = Path(__file__).parents[1]
 
@@ -82,6 +83,15 @@ class Server:
         request.send_header("Content-Length", str(len(body)))
         request.end_headers()
         request.wfile.write(body[: self.breaks.pop(0)] if self.breaks else body)
+
+
+@pytest.fixture
+def reads() -> Iterator[list[str]]:
+    """The names of the data sets whose test split is loaded during the test, one for each load."""
+    names: list[str] = []
+    datasets.observe_test_reads(names.append)
+    yield names
+    datasets.observe_test_reads(None)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from bitbook import Compressed, ScalarCode, networks, pipeline
+from bitbook import Compressed, ScalarCode, datasets, networks, pipeline
 from bitbook.pipeline import execute
 from bitbook.pipeline.parameters import ParameterError
 
@@ -80,6 +80,17 @@ def test_a_played_notebook_reads_what_its_stage_has_finished(play, project, monk
         run.finish({})
     assert play().keep("value.json", lambda: 2) == 1
     assert play(k=5).keep("value.json", lambda: 2) == 2
+
+
+def test_looks_at_test_images_count_over_all_attempts_but_not_over_replays(play):
+    for reads in (1, 2, 2):
+        run = play()
+        datasets.load("digits", split="test")
+        if reads == 1:
+            run.store.release()  # killed before its end
+        else:
+            run.finish({})
+            assert run.store.record["test_reads"] == reads
 
 
 def test_an_edited_cell_is_computed_again_even_before_the_notebook_is_saved(play):

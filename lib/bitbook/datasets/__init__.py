@@ -6,7 +6,7 @@ from bitbook.datasets.canonical import SETS
 from bitbook.datasets.dataset import Dataset, DatasetDamaged, DatasetMissing, folder
 from bitbook.datasets.download import DownloadFailed, download
 from bitbook.datasets.image_folder import ImageFiles
-from bitbook.datasets.loading import fingerprint, load, test_reads
+from bitbook.datasets.loading import fingerprint, load, observe_test_reads
 from bitbook.datasets.official import SOURCES, fetch
 
 __all__ = [
@@ -22,5 +22,5 @@ __all__ = [
     "fingerprint",
     "folder",
     "load",
-    "test_reads",
+    "observe_test_reads",
 ]

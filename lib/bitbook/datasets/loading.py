@@ -1,10 +1,9 @@
-"""Loading data sets by name, counting who looks at test images, and fingerprints."""
+"""Loading data sets by name, telling who counts of looks at test images, and fingerprints."""
 
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
@@ -12,16 +11,19 @@ import torch
 from bitbook.datasets import canonical, image_folder
 from bitbook.datasets.dataset import Dataset
 
-_test_reads: Counter[str] = Counter()
+_observers: list[Callable[[str], None]] = []  # one at most
 
 
-def test_reads() -> dict[str, int]:
-    """How often this process has loaded the test split of each data set."""
-    return dict(_test_reads)
+def observe_test_reads(observer: Callable[[str], None] | None) -> None:
+    """Have a function called with a data set's name at every load of its test split, in place of the one before.
+
+    None: nobody looks on.
+    """
+    _observers[:] = [observer] if observer else []
 
 
 def load(name: str, *, split: str) -> Dataset:
-    """Load the split "train" or "test" of a data set; every load of a test split is counted in `test_reads`.
+    """Load the split "train" or "test" of a data set; `observe_test_reads` tells of every load of a test split.
 
     "imagenet" and every name that begins with "imagenet-" is a folder of class folders, or of such folders train and
     val; the others are canonical files. Raises ValueError for an unknown name or split, DatasetMissing where there is
@@ -38,7 +40,8 @@ def load(name: str, *, split: str) -> Dataset:
         images = torch.from_numpy(pixels).permute(0, 3, 1, 2)
         classes = canonical.SETS[name].classes
     if split == "test":
-        _test_reads[name] += 1
+        for observer in _observers:
+            observer(name)
     return Dataset(name=name, images=images, labels=torch.from_numpy(labels.astype(np.int64)), classes=classes)
 
 

@@ -83,6 +83,7 @@ class Run:
         self._inputs = self._checksums()
         self.store = self._open_store(notebook.work_hash(cells))
         self.work = self.store.folder
+        self._count_test_reads()
         if self._stage:
             self.folder = Path(self._stage["folder"])
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -98,6 +99,11 @@ class Run:
         if self._stage or (folder / "finished.json").exists():
             return Store(folder)
         return Store(root() / ".work" / self.name / key_of(key | {"played": True}))
+
+    def _count_test_reads(self) -> None:
+        from bitbook import datasets
+
+        datasets.observe_test_reads(lambda name: self.store.count("test_reads"))
 
     def _read_parameters(self, declared: Mapping[str, Any]) -> dict[str, Any]:
         if missing := [name for name in declared if name not in self._namespace]:
@@ -222,7 +228,7 @@ class Run:
             write_atomically(self.folder / "rows.json", to_json(list(self._rows.values())))
         if front := list(front):
             tables.write(self.folder / "front.csv", front)
-        record = self.store.finish({"hardware": provenance.hardware(), "test_reads": sum(_test_reads().values())})
+        record = self.store.finish({"hardware": provenance.hardware(), "test_reads": self.store.counted("test_reads")})
         if self._stage:
             results, key = Results(Path(self._stage["results"])), self._stage["key"]
             about = {"command": self._stage["command"], "notebook": self.name, "parameters": self.parameters}
@@ -239,11 +245,6 @@ def _require_finite(metrics: Mapping[str, Any], path: str = "") -> None:
             _require_finite(value, f"{path}{name}.")
         elif not math.isfinite(value):
             raise ValueError(f"metric {path}{name} is {value}")
-
-
-def _test_reads() -> dict[str, int]:
-    datasets = sys.modules.get("bitbook.datasets")
-    return datasets.test_reads() if datasets else {}
 
 
 def start(name: str, namespace: dict[str, Any]) -> Run:

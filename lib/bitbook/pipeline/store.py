@@ -85,6 +85,16 @@ class Store:
         path = self.folder / "finished.json"
         return json.loads(path.read_text()) if path.exists() else None
 
+    def count(self, name: str) -> None:
+        """Count something once more, over all attempts; finished work counts no further."""
+        if self.record is None:
+            write_atomically(self.folder / f"{name}.count", str(self.counted(name) + 1))
+
+    def counted(self, name: str) -> int:
+        """Return how often something has been counted."""
+        path = self.folder / f"{name}.count"
+        return int(path.read_text()) if path.exists() else 0
+
     def finish(self, record: Mapping[str, Any]) -> dict[str, Any]:
         """Mark the work as finished, once; return the record of the time when it was, with its seconds."""
         if self.record is None:
