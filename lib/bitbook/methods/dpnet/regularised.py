@@ -11,7 +11,11 @@ from bitbook import training
 
 
 class Drawn(training.Quantiser):
-    """A parametrisation that leaves the weights as they are and knows the clusters that they are drawn to."""
+    """A parametrisation that leaves the weights as they are and knows the clusters that they are drawn to.
+
+    Borders stay between refreshes, values are at any time the means of the weights between them. Were the values held
+    as well, a strong penalty would hold all weights with them, and keep the loss from moving a cluster as a whole.
+    """
 
     def __init__(self, *arguments, **options) -> None:
         super().__init__(*arguments, **options)
@@ -20,13 +24,23 @@ class Drawn(training.Quantiser):
     def forward(self, weights: Tensor) -> Tensor:
         return weights
 
+    @torch.no_grad()
+    def quantised(self, weights: Tensor) -> Tensor:
+        """The mean of each weight's cluster, shape of the weights, without a gradient."""
+        indices = self.indices(weights)
+        total = torch.zeros_like(self.values, dtype=torch.float64)
+        total.index_add_(0, indices.reshape(-1), weights.reshape(-1).double())
+        members = torch.bincount(indices.reshape(-1), minlength=len(total)).clamp(min=1)
+        return (total / members).to(weights.dtype).take(indices)
+
 
 def regularised(base: training.Objective, network: nn.Module, drawn: Mapping[str, Drawn]) -> training.Objective:
-    """An objective for `fit`: base + lambda / 2 sum_l ||W_l - C_l(W_l)||^2, C_l constant between refreshes.
+    """An objective for `fit`: base + lambda / 2 sum_l ||W_l - C_l(W_l)||^2, its assignments fixed between refreshes.
 
-    Its gradient is that of the base plus lambda (w - c(w)) for each weight w, c(w) the value of its cluster. drawn: the
-    Drawn parametrisations of the network, by parameter name. Source: arXiv 2003.09615 says only that a term of the loss
-    rewards networks that cluster well, and that it is exact; the form is our choice.
+    Its gradient is that of the base plus lambda (w - c(w)) for each weight w, c(w) the mean of its cluster: the sum of
+    squares is least there, so c needs no gradient. drawn: the Drawn parametrisations of the network, by parameter name.
+    Source: arXiv 2003.09615 says only that a term of the loss rewards networks that cluster well, and that it is exact;
+    the form is our choice.
     """
     layers = [(training.original(network, name), module) for name, module in drawn.items()]
 
