@@ -207,6 +207,7 @@ def test_training_beats_the_optimal_clusters_alone(task, network, way):
     [
         ({"way": "LSQ"}, "way is one of DPR"),
         ({"way": "uniform", "k": 1}, "at least two levels"),
+        ({"way": "DPR", "strength": 300.0, "learning_rate": 0.02}, "diverges at .* take at most 23"),
         ({"way": "DPQ", "objective": half_square, "folder": "somewhere"}, "needs a name"),
     ],
 )

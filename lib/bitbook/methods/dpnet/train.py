@@ -18,7 +18,7 @@ from bitbook.codes import Compressed, ScalarCode
 from bitbook.methods.assemble import assemble, weight_tensors
 from bitbook.methods.dpnet.cluster import Coded
 from bitbook.methods.dpnet.quantised import attach_quantisers, quantise
-from bitbook.methods.dpnet.regularised import Drawn, ramping, regularised
+from bitbook.methods.dpnet.regularised import LARGEST_PRODUCT, Drawn, ramping, regularised
 from bitbook.methods.dpnet.shared import tune_values
 from bitbook.methods.dpnet.uniform import attach_learned_steps
 from bitbook.tasks import Task
@@ -40,7 +40,7 @@ def train(
     learning_rate: float = 0.02,
     shared_learning_rate: float = 0.01,
     weight_decay: float = 1e-4,
-    strength: float = 10.0,
+    strength: float = 30.0,
     every: int = 130,
     until: float = 1 / 3,
     distil: float = 0.8,
@@ -68,10 +68,16 @@ def train(
     those begin. after_epoch: called with the number of epochs done, from 0, and the network that trains, in the first
     part.
 
-    Raises ValueError for an unknown way and an objective without a name, and as `fit` does.
+    Raises ValueError for an unknown way, a strength so large that DPR diverges and an objective without a name, and as
+    `fit` does.
     """
     if way not in get_args(Way):
         raise ValueError(f"way is one of {', '.join(get_args(Way))}, not {way!r}")
+    if way == "DPR" and strength * learning_rate > LARGEST_PRODUCT:
+        most = LARGEST_PRODUCT / learning_rate
+        raise ValueError(
+            f"DPR diverges at learning rate {learning_rate:g} and strength {strength:g}: take at most {most:.3g}"
+        )
     if folder and objective and not name:
         raise ValueError("with a folder, an objective needs a name that says what it is: give name=")
     student = copy.deepcopy(network)
