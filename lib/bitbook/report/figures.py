@@ -87,8 +87,10 @@ def fronts(
     logarithmic. joined: whether lines join the points of a curve.
     """
     (axis,) = figure(height=4)
-    for (name, (sizes, values)), colour in zip(curves.items(), cycle(COLOURS), strict=False):
-        axis.plot(sizes, values, linestyle="-" if joined else "", marker=".", color=colour, label=name)
+    marks = "." if len(curves) <= 4 else "o^svPX*"  # many curves are told apart by more than their colours
+    for (name, (sizes, values)), colour, mark in zip(curves.items(), cycle(COLOURS), cycle(marks), strict=False):
+        style = "-" if joined else ""
+        axis.plot(sizes, values, linestyle=style, marker=mark, color=colour, label=name)
     for (name, (sizes, values)), mark in zip((points or {}).items(), cycle("DsXP"), strict=False):
         axis.plot(sizes, values, mark, color="0.25", label=name, markersize=6)
     if level:
