@@ -46,7 +46,9 @@ class Quantiser(nn.Module):
 
     @torch.no_grad()
     def refresh(self, weights: Tensor) -> None:
-        """Find the clusters of the weights as they are now."""
+        """Find the clusters of the weights as they are now; FloatingPointError where they are not finite."""
+        if not weights.isfinite().all():
+            raise FloatingPointError("training diverged: weights to be clustered are not finite; lower learning_rate")
         clusters = self.cluster(weights.detach().cpu().numpy())
         found, k = len(clusters.values), len(self.values)
         if found > k:
