@@ -66,7 +66,7 @@ def test_fewer_clusters_than_promised_are_padded_and_more_are_refused():
 
 def test_weights_of_a_training_that_diverged_are_named_as_that():
     quantiser = StraightThrough(WEIGHTS, three, 3)
-    with pytest.raises(FloatingPointError, match="diverged.*lower learning_rate"):
+    with pytest.raises(FloatingPointError, match=r"diverged.*lower learning_rate"):
         quantiser.refresh(WEIGHTS / torch.tensor([0.0, 1.0, 1.0]))
 
 
