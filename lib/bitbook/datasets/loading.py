@@ -1,4 +1,4 @@
-"""Loading data sets by name, telling who counts of looks at test images, and fingerprints."""
+"""Loading data sets by name, word of every look at test images, and fingerprints."""
 
 from __future__ import annotations
 

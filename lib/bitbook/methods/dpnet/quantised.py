@@ -28,10 +28,14 @@ class _Nearest(torch.autograd.Function):
     @staticmethod
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         values, indices = context.saved_tensors
-        total = torch.zeros_like(values, dtype=torch.float64)
-        total.index_add_(0, indices.reshape(-1), gradient.reshape(-1).double())
-        members = torch.bincount(indices.reshape(-1), minlength=len(values)).clamp(min=1)
-        return gradient, (total / members).to(values.dtype), None
+        return gradient, cluster_means(gradient, indices, len(values)).to(values.dtype), None
+
+
+def cluster_means(numbers: Tensor, indices: Tensor, k: int) -> Tensor:
+    """Return the mean of each cluster's numbers, float64 (k,), 0 for an empty one; indices: int64, shape of numbers."""
+    total = torch.zeros(k, dtype=torch.float64, device=numbers.device)
+    total.index_add_(0, indices.reshape(-1), numbers.reshape(-1).double())
+    return total / torch.bincount(indices.reshape(-1), minlength=k).clamp(min=1)
 
 
 class Quantised(training.Quantiser):

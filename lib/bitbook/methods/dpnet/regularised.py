@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from bitbook import training
+from bitbook.methods.dpnet.quantised import cluster_means
 
 # Of strength times learning rate. Nesterov's steps with momentum 0.9 grow on a parabola where the product of its
 # curvature, lambda, and the rate is over 2 (1 + 0.9) / (1 + 2 * 0.9) = 1.36; while lambda rises as `ramping` has it and
@@ -33,10 +34,7 @@ class Drawn(training.Quantiser):
     def quantised(self, weights: Tensor) -> Tensor:
         """The mean of each weight's cluster, shape of the weights, without a gradient."""
         indices = self.indices(weights)
-        total = torch.zeros_like(self.values, dtype=torch.float64)
-        total.index_add_(0, indices.reshape(-1), weights.reshape(-1).double())
-        members = torch.bincount(indices.reshape(-1), minlength=len(total)).clamp(min=1)
-        return (total / members).to(weights.dtype).take(indices)
+        return cluster_means(weights, indices, len(self.values)).to(weights.dtype).take(indices)
 
 
 def regularised(base: training.Objective, network: nn.Module, drawn: Mapping[str, Drawn]) -> training.Objective:
