@@ -101,9 +101,9 @@ class Run:
         return Store(root() / ".work" / self.name / key_of(key | {"played": True}))
 
     def _count_test_reads(self) -> None:
-        from bitbook import datasets
-
-        datasets.observe_test_reads(lambda name: self.store.count("test_reads"))
+        """Count from now on, if the notebook has data sets at hand: it imports them before it starts, or by `task`."""
+        if datasets := sys.modules.get("bitbook.datasets"):
+            datasets.observe_test_reads(lambda name: self.store.count("test_reads"))
 
     def _read_parameters(self, declared: Mapping[str, Any]) -> dict[str, Any]:
         if missing := [name for name in declared if name not in self._namespace]:
@@ -131,6 +131,7 @@ class Run:
         """The task: the one in the parameters, else the one that the network was trained for."""
         from bitbook import tasks
 
+        self._count_test_reads()
         if "task" in self.parameters:
             return tasks.get(self.parameters["task"])
         return tasks.get(self._metadata["task"])
