@@ -94,6 +94,18 @@ _CIFAR10 = {"mean": [0.4914, 0.4822, 0.4465], "std": [0.247, 0.2435, 0.2616]}
 _CIFAR_RECIPE = Recipe(epochs=60, learning_rate=0.2, warmup=0.2, augmentation="crop4+flip")
 
 
+def _mnist(task: str, *, augmentation: str, **arguments: Any) -> Task:
+    return Task(
+        name=task,
+        dataset="mnist",
+        specification={"factory": "lenet5", "arguments": arguments},
+        metrics=FEW_CLASSES,
+        recipe=Recipe(
+            epochs=8, optimiser="adam", learning_rate=2e-3, weight_decay=0.0, warmup=0.1, augmentation=augmentation
+        ),
+    )
+
+
 def _given_cifar(name: str, weights: str) -> Task:
     specification = networks.GIVEN[weights].specification
     many = specification["arguments"]["classes"] == 100
@@ -143,15 +155,8 @@ _TASKS = (
         metrics=FEW_CLASSES,
         recipe=Recipe(epochs=30, batch_size=64, warmup=0.2, augmentation="crop1"),
     ),
-    Task(
-        name="mnist",
-        dataset="mnist",
-        specification={"factory": "lenet5", "arguments": {}},
-        metrics=FEW_CLASSES,
-        recipe=Recipe(
-            epochs=8, optimiser="adam", learning_rate=2e-3, weight_decay=0.0, warmup=0.1, augmentation="crop2"
-        ),
-    ),
+    _mnist("mnist", augmentation="crop2"),
+    _mnist("mnist-relu", relu_after_pooling=True, augmentation="none"),  # for robust training, images as they are
     _given_cifar("cifar10", "cifar10_resnet20"),
     _given_cifar("cifar10-resnet56", "cifar10_resnet56"),
     _given_cifar("cifar100", "cifar100_resnet20"),
