@@ -67,7 +67,7 @@ def drift(weights: Mapping[str, np.ndarray], values: np.ndarray, *, title: str =
             axis.axvline(value, color=COLOURS[1], linestyle="--", linewidth=1)
         axis.set(xlabel="weight", title=name, yticks=[])
         axis.xaxis.set_major_locator(MaxNLocator(4))
-    axes[0].set_ylabel(title)
+    axes[0].figure.suptitle(title)
     return axes
 
 
