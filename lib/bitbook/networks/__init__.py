@@ -13,6 +13,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
+from bitbook.networks.channel_graph import shrunk
 from bitbook.networks.checksum import checksum
 from bitbook.networks.cifar_resnet import cifar_resnet
 from bitbook.networks.digits_cnn import digits_cnn
@@ -20,7 +21,6 @@ from bitbook.networks.given import GIVEN, GivenWeights, WeightsDamaged, torchvis
 from bitbook.networks.lenet5 import lenet5
 from bitbook.networks.normalise import Normalise
 from bitbook.networks.resnet9 import resnet9
-from bitbook.networks.shrunk import shrunk
 from bitbook.networks.torchvision_classifier import torchvision_classifier
 from bitbook.networks.wide_resnet import wide_resnet
 

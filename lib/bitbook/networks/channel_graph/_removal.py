@@ -1,26 +1,16 @@
-"""Remove channels: an ordinary smaller network, and where its weights come from."""
+"""Remove channels: the plan, the ordinary smaller network and its specification."""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from torch import fx, nn
+from torch import nn
 
-from bitbook.networks.channel_graph.graph import ChannelGraph, ChannelGraphError, Index, indices
-from bitbook.networks.channel_graph.rewrite import line_up
-from bitbook.networks.channel_graph.zeros import needs
-
-
-class SmallerNetwork(fx.GraphModule):
-    """A network that lost channels; unlike copies of torch.fx's own modules, its copies keep the specification."""
-
-    def __deepcopy__(self, memo: dict) -> SmallerNetwork:
-        twin = super().__deepcopy__(memo)
-        if hasattr(self, "specification"):
-            twin.specification = copy.deepcopy(self.specification, memo)
-        return twin
+from bitbook.networks.channel_graph._graph import ChannelGraph, trace
+from bitbook.networks.channel_graph._plan import ChannelGraphError, Plan
+from bitbook.networks.channel_graph._rewrite import SmallerNetwork, rewrite
+from bitbook.networks.channel_graph._zeros import needs
 
 
 def remove(
@@ -38,42 +28,45 @@ def remove(
     """
     _check_exact(network, graph, channels, tolerance)
     kept = _kept(graph, channels)
-    smaller = shrink(network, graph, kept)
+    smaller = _shrink(network, graph, kept)
     if hasattr(network, "specification"):
         smaller.specification = _specification(graph, kept, network.specification)
     return smaller
 
 
-def removal(graph: ChannelGraph, channels: Mapping[str, Sequence[int]]) -> dict[str, Index]:
-    """Return where the smaller network's parameters and buffers come from, by state-dict name: for optimiser state."""
-    return _indices(graph, _presence(graph, _kept(graph, channels)))
+def removal(graph: ChannelGraph, channels: Mapping[str, Sequence[int]]) -> Plan:
+    """Return the plan of a removal: it shrinks state dicts, optimiser state and averages as `remove` shrinks a network.
 
-
-def shrink(network: nn.Module, graph: ChannelGraph, kept: Mapping[str, np.ndarray]) -> SmallerNetwork:
-    """Return the network with the kept output channels only: positions by layer, all of a layer that is not named.
-
-    Modules keep their names and weights; where channels meet that no longer line up, an IndexMap puts them in place.
+    The plan does not ask whether the channels are zero. Raises ChannelGraphError for what no smaller network can be.
     """
-    present = _presence(graph, kept)
-    index = _indices(graph, present)
-    smaller = SmallerNetwork(network, copy.deepcopy(graph.operations), type(network).__name__)
-    for node in graph.operations.nodes:
-        if node.op == "call_module":
-            smaller.set_submodule(node.target, _narrow(network.get_submodule(node.target), node.target, index))
-    line_up(smaller, graph, present)
-    return smaller.train(network.training)
+    return _plan(graph, _presence(graph, _kept(graph, channels)))
 
 
-def unpack_mask(graph: ChannelGraph, layer: str, mask: str) -> np.ndarray:
-    """Return the positions that a hexadecimal bit mask keeps; raises ChannelGraphError where it does not fit."""
-    width = len(_channels_of(graph, layer))
-    try:
-        bits = np.unpackbits(np.frombuffer(bytes.fromhex(mask), dtype=np.uint8))
-    except ValueError:
-        bits = np.zeros(0, dtype=np.uint8)
-    if len(bits) != -(-width // 8) * 8 or bits[width:].any() or not bits.any():
-        raise ChannelGraphError(f"{layer}: {mask!r} is no hexadecimal mask of some of its {width} channels")
-    return np.flatnonzero(bits)
+def shrunk(*, of: Mapping, kept: Mapping[str, str]) -> nn.Module:
+    """The network of specification `of` with only the kept output channels of some layers.
+
+    kept: for each layer that lost channels, a hexadecimal bit mask of those that stay, the first channel first, padded
+    with zeros to whole bytes. Raises ChannelGraphError for a mask that does not fit.
+    """
+    from bitbook.networks import build
+
+    network = build(of)
+    graph = trace(network)
+    stay = {}
+    for layer, mask in kept.items():
+        width = len(_ids(graph, layer))
+        try:
+            bits = _bits(mask)
+        except ValueError:
+            bits = np.zeros(0, dtype=np.uint8)
+        if len(bits) != -(-width // 8) * 8 or bits[width:].any() or not bits.any():
+            raise ChannelGraphError(f"{layer}: {mask!r} is no hexadecimal mask of some of its {width} channels")
+        stay[layer] = np.flatnonzero(bits)
+    return _shrink(network, graph, stay)
+
+
+def _bits(mask: str) -> np.ndarray:
+    return np.unpackbits(np.frombuffer(bytes.fromhex(mask), dtype=np.uint8))
 
 
 def _specification(graph: ChannelGraph, kept: Mapping[str, np.ndarray], specification: Mapping) -> dict:
@@ -82,9 +75,7 @@ def _specification(graph: ChannelGraph, kept: Mapping[str, np.ndarray], specific
     if specification["factory"] == "shrunk":
         of, masks = specification["arguments"]["of"], dict(specification["arguments"]["kept"])
     for layer, stay in kept.items():
-        bits = np.ones(len(graph.layers[layer]), dtype=np.uint8)
-        if layer in masks:
-            bits = np.unpackbits(np.frombuffer(bytes.fromhex(masks[layer]), dtype=np.uint8))
+        bits = _bits(masks[layer]) if layer in masks else np.ones(len(graph.layers[layer]), dtype=np.uint8)
         old = np.flatnonzero(bits)
         if len(stay) < len(old):
             bits[np.delete(old, stay)] = 0
@@ -92,7 +83,13 @@ def _specification(graph: ChannelGraph, kept: Mapping[str, np.ndarray], specific
     return {"factory": "shrunk", "arguments": {"of": of, "kept": masks}}
 
 
-def _channels_of(graph: ChannelGraph, layer: str) -> np.ndarray:
+def _shrink(network: nn.Module, graph: ChannelGraph, kept: Mapping[str, np.ndarray]) -> SmallerNetwork:
+    """Return the network with the kept output channels only: positions by layer, all of a layer that is not named."""
+    present = _presence(graph, kept)
+    return rewrite(network, graph, _plan(graph, present), present)
+
+
+def _ids(graph: ChannelGraph, layer: str) -> np.ndarray:
     if layer not in graph.layers:
         raise ChannelGraphError(f"{layer}: not a convolution or linear layer of this network that makes channels")
     return graph.layers[layer]
@@ -101,7 +98,7 @@ def _channels_of(graph: ChannelGraph, layer: str) -> np.ndarray:
 def _kept(graph: ChannelGraph, channels: Mapping[str, Sequence[int]]) -> dict[str, np.ndarray]:
     kept = {}
     for layer, gone in channels.items():
-        stay = np.setdiff1d(np.arange(len(_channels_of(graph, layer))), gone)
+        stay = np.setdiff1d(np.arange(len(_ids(graph, layer))), gone)
         kept[layer] = stay if len(stay) else np.zeros(1, dtype=np.int64)
     return kept
 
@@ -123,7 +120,7 @@ def _presence(graph: ChannelGraph, kept: Mapping[str, np.ndarray]) -> np.ndarray
 def _check_exact(network: nn.Module, graph: ChannelGraph, channels: Mapping, tolerance: float) -> None:
     found = needs(network, graph, tolerance=tolerance)
     for layer, gone in channels.items():
-        ids = _channels_of(graph, layer)
+        ids = _ids(graph, layer)
         for position in gone:
             if not 0 <= position < len(ids):
                 raise ChannelGraphError(f"{layer}: has {len(ids)} channels, and no channel {position} to remove")
@@ -137,7 +134,7 @@ def _check_exact(network: nn.Module, graph: ChannelGraph, channels: Mapping, tol
                 raise ChannelGraphError(f"{refused}: it reaches {graph.steps[reader].node.name} {how}; {remedy}")
 
 
-def _indices(graph: ChannelGraph, present: np.ndarray) -> dict[str, Index]:
+def _plan(graph: ChannelGraph, present: np.ndarray) -> Plan:
     taken = []
     for site in graph.sites:
         there = present[site.ids].reshape(site.groups, -1)  # (groups, n / groups)
@@ -150,23 +147,4 @@ def _indices(graph: ChannelGraph, present: np.ndarray) -> dict[str, Index]:
             )
         positions = np.flatnonzero(there)
         taken.append(positions % there.shape[1] if site.axis == 1 else positions)
-    return indices(graph, taken)
-
-
-def _narrow(module: nn.Module, name: str, index: Mapping[str, Index]) -> nn.Module:
-    """A copy of a module with the entries that stay."""
-    narrow = copy.deepcopy(module)
-    for key, value in [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]:
-        if f"{name}.{key}" in index:
-            taken = index[f"{name}.{key}"].take(value.detach())
-            setattr(narrow, key, nn.Parameter(taken, value.requires_grad) if isinstance(value, nn.Parameter) else taken)
-    if isinstance(module, nn.Conv2d):
-        narrow.out_channels = len(narrow.weight)
-        if module.groups == module.in_channels > 1:  # depthwise
-            narrow.groups = narrow.out_channels * module.groups // module.out_channels
-        narrow.in_channels = narrow.weight.shape[1] * narrow.groups
-    elif isinstance(module, nn.Linear):
-        narrow.out_features, narrow.in_features = narrow.weight.shape
-    elif isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
-        narrow.num_features = len(narrow.running_var)
-    return narrow
+    return graph.plan(taken)

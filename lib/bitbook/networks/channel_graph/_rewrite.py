@@ -1,22 +1,38 @@
-"""Rewrite a shrunken network's operations so that channels line up where they meet."""
+"""Rewrite a network for fewer channels: narrow its modules, and let channels line up where they meet."""
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import torch
-from torch import fx
+from torch import fx, nn
 
-from bitbook.networks.channel_graph.graph import ChannelGraph, ChannelGraphError, Step
-from bitbook.networks.channel_graph.index_map import IndexMap
-from bitbook.networks.channel_graph.operations import argument, called, described
+from bitbook.networks.channel_graph._graph import ChannelGraph, Step
+from bitbook.networks.channel_graph._plan import ChannelGraphError, IndexMap, Plan
+from bitbook.networks.channel_graph._rules import argument, called, described
 
 
-def line_up(smaller: fx.GraphModule, graph: ChannelGraph, present: np.ndarray) -> None:
-    """Rewrite the operations of `smaller`, a copy of graph.operations in the same order, for the channels present.
+class SmallerNetwork(fx.GraphModule):
+    """A network that lost channels; unlike copies of torch.fx's own modules, its copies keep the specification."""
 
-    present: (count + 1,) bool by id, False at -1. Sums get their operands mapped to the channels that any of them has,
-    products to those that both have; channel slices and zero padding become maps; fixed numbers of features go.
+    def __deepcopy__(self, memo: dict) -> SmallerNetwork:
+        twin = super().__deepcopy__(memo)
+        if hasattr(self, "specification"):
+            twin.specification = copy.deepcopy(self.specification, memo)
+        return twin
+
+
+def rewrite(network: nn.Module, graph: ChannelGraph, plan: Plan, present: np.ndarray) -> SmallerNetwork:
+    """Return the network with the channels present only, (count + 1,) bool by id, False at -1.
+
+    Modules keep their names and weights. Sums get their operands mapped to the channels that any of them has, products
+    to those that both have; channel slices and zero padding become maps; fixed numbers of features go.
     """
+    smaller = SmallerNetwork(network, copy.deepcopy(graph.operations), type(network).__name__)
+    for node in graph.operations.nodes:
+        if node.op == "call_module":
+            smaller.set_submodule(node.target, _narrow(network.get_submodule(node.target), node.target, plan))
     twins = dict(zip(graph.operations.nodes, smaller.graph.nodes, strict=True))
     for step in graph.steps:
         twin = twins[step.node]
@@ -37,6 +53,26 @@ def line_up(smaller: fx.GraphModule, graph: ChannelGraph, present: np.ndarray) -
     smaller.graph.lint()
     smaller.recompile()
     smaller.delete_all_unused_submodules()
+    return smaller.train(network.training)
+
+
+def _narrow(module: nn.Module, name: str, plan: Plan) -> nn.Module:
+    """A copy of a module with the entries that stay."""
+    narrow = copy.deepcopy(module)
+    for key, value in [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]:
+        if f"{name}.{key}" in plan:
+            taken = plan[f"{name}.{key}"].take(value.detach())
+            setattr(narrow, key, nn.Parameter(taken, value.requires_grad) if isinstance(value, nn.Parameter) else taken)
+    if isinstance(module, nn.Conv2d):
+        narrow.out_channels = len(narrow.weight)
+        if module.groups == module.in_channels > 1:  # depthwise
+            narrow.groups = narrow.out_channels * module.groups // module.out_channels
+        narrow.in_channels = narrow.weight.shape[1] * narrow.groups
+    elif isinstance(module, nn.Linear):
+        narrow.out_features, narrow.in_features = narrow.weight.shape
+    elif isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
+        narrow.num_features = len(narrow.running_var)
+    return narrow
 
 
 def _places(there: np.ndarray) -> np.ndarray:

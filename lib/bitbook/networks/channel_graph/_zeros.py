@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
-from bitbook.networks.channel_graph.graph import ChannelGraph, Step
-from bitbook.networks.channel_graph.operations import evaluate
+from bitbook.networks.channel_graph._graph import ChannelGraph, Step
+from bitbook.networks.channel_graph._rules import evaluate
 
 NAN = torch.tensor(float("nan"), dtype=torch.float64)
 
