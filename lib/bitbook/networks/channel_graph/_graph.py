@@ -11,7 +11,7 @@ import numpy as np
 from torch import fx, nn
 
 from bitbook.networks.channel_graph._plan import ChannelGraphError, Index, IndexMap, Plan
-from bitbook.networks.channel_graph._rules import RULES, Value, called, convolution, described, linear, size
+from bitbook.networks.channel_graph._rules import RULES, Value, arithmetic, called, described, getitem, layer
 from bitbook.networks.normalise import Normalise
 
 LEAVES = (nn.Conv2d, nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d, Normalise, IndexMap)
@@ -138,19 +138,19 @@ class Walk:
     def _visit(self, node: fx.Node) -> Value | None:
         if node.op == "placeholder":
             return Value(None, "map")
-        if node.op == "get_attr":
-            return None
         if node.op == "output":
             return self._output(node)
-        rule = RULES.get(called(self.network, node))
+        what = called(self.network, node)
+        rule = RULES.get(what)
         read = [self.values[operand] for operand in node.all_input_nodes if self.values[operand] is not None]
-        if rule is size or (not read and rule in (RULES["add"], RULES["getitem"])):
-            return None  # a size is no tensor, nor is what is computed from sizes
-        if read and all(value.ids is None for value in read) and rule not in (convolution, linear):
+        if node.op == "get_attr" or what in ("size", "shape") or (not read and rule in (arithmetic, getitem)):
+            return None  # no tensor, or none with channels; nor is what is computed from sizes
+        images = [value.ids is None for value in read]
+        if read and all(images) and rule is not layer:
             return read[0]  # whatever happens to the images before the first layer leaves no channel of ours
         if rule is None or not read:
             raise self.error(node, "is not an operation that the channel graph knows")
-        if any(value.ids is None for value in read) and rule not in (convolution, linear):
+        if any(images) and rule is not layer:
             raise self.error(node, "mixes the network's input with its channels")
         changed = node.all_input_nodes[0]
         if self._works_in_place(node) and any(user not in self.values for user in changed.users if user != node):

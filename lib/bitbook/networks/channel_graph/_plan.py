@@ -59,15 +59,12 @@ class Plan(dict[str, Index]):
             raise ChannelGraphError(f"{next(iter(state))}: the network has no such name; it has {next(iter(self))}")
         changed = dict(state)
         for name, value in state.items():
-            index = self.get(own[name])
-            if index is None or value.ndim == 0:
-                continue
-            if tuple(value.shape[: len(index.lengths)]) != index.lengths:
-                fault = f"has shape {tuple(value.shape)}, and before the change its first axes are {index.lengths} long"
-                raise ChannelGraphError(
-                    f"{name}: {fault}; apply a plan once, to tensors of the network it was made for"
-                )
-            changed[name] = index.take(value)
+            if own[name] in self and value.ndim:
+                index, shape = self[own[name]], tuple(value.shape)
+                if shape[: len(index.lengths)] != index.lengths:
+                    fault = f"has shape {shape}; the plan is for one that starts with {index.lengths}"
+                    raise ChannelGraphError(f"{name}: {fault}: apply it once, before the change")
+                changed[name] = index.take(value)
         return changed
 
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from bitbook.networks.channel_graph._graph import ChannelGraph, trace
 from bitbook.networks.channel_graph._plan import ChannelGraphError, Plan
-from bitbook.networks.channel_graph._rewrite import SmallerNetwork, rewrite
+from bitbook.networks.channel_graph._rewrite import SmallerNetwork, plan, presence, rewrite
 from bitbook.networks.channel_graph._zeros import needs
 
 
@@ -28,7 +28,7 @@ def remove(
     """
     _check_exact(network, graph, channels, tolerance)
     kept = _kept(graph, channels)
-    smaller = _shrink(network, graph, kept)
+    smaller = rewrite(network, graph, kept)
     if hasattr(network, "specification"):
         smaller.specification = _specification(graph, kept, network.specification)
     return smaller
@@ -39,7 +39,7 @@ def removal(graph: ChannelGraph, channels: Mapping[str, Sequence[int]]) -> Plan:
 
     The plan does not ask whether the channels are zero. Raises ChannelGraphError for what no smaller network can be.
     """
-    return _plan(graph, _presence(graph, _kept(graph, channels)))
+    return plan(graph, presence(graph, _kept(graph, channels)))
 
 
 def shrunk(*, of: Mapping, kept: Mapping[str, str]) -> nn.Module:
@@ -62,7 +62,7 @@ def shrunk(*, of: Mapping, kept: Mapping[str, str]) -> nn.Module:
         if len(bits) != -(-width // 8) * 8 or bits[width:].any() or not bits.any():
             raise ChannelGraphError(f"{layer}: {mask!r} is no hexadecimal mask of some of its {width} channels")
         stay[layer] = np.flatnonzero(bits)
-    return _shrink(network, graph, stay)
+    return rewrite(network, graph, stay)
 
 
 def _bits(mask: str) -> np.ndarray:
@@ -83,12 +83,6 @@ def _specification(graph: ChannelGraph, kept: Mapping[str, np.ndarray], specific
     return {"factory": "shrunk", "arguments": {"of": of, "kept": masks}}
 
 
-def _shrink(network: nn.Module, graph: ChannelGraph, kept: Mapping[str, np.ndarray]) -> SmallerNetwork:
-    """Return the network with the kept output channels only: positions by layer, all of a layer that is not named."""
-    present = _presence(graph, kept)
-    return rewrite(network, graph, _plan(graph, present), present)
-
-
 def _ids(graph: ChannelGraph, layer: str) -> np.ndarray:
     if layer not in graph.layers:
         raise ChannelGraphError(f"{layer}: not a convolution or linear layer of this network that makes channels")
@@ -101,20 +95,6 @@ def _kept(graph: ChannelGraph, channels: Mapping[str, Sequence[int]]) -> dict[st
         stay = np.setdiff1d(np.arange(len(_ids(graph, layer))), gone)
         kept[layer] = stay if len(stay) else np.zeros(1, dtype=np.int64)
     return kept
-
-
-def _presence(graph: ChannelGraph, kept: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Which channels are still there: (count + 1,) bool, the last entry False for id -1."""
-    present = np.zeros(graph.count + 1, dtype=bool)
-    for step in graph.steps:
-        if step.kind == "layer":
-            present[step.ids[kept.get(step.node.target, slice(None))]] = True
-        elif step.kind in ("sum", "product"):
-            join = np.logical_or if step.kind == "sum" else np.logical_and
-            present[step.ids[join(*(present[ids] for ids in step.operand_ids))]] = True
-    if not present[graph.fixed].all():
-        raise ChannelGraphError("the network's outputs (classes) cannot be removed")
-    return present
 
 
 def _check_exact(network: nn.Module, graph: ChannelGraph, channels: Mapping, tolerance: float) -> None:
@@ -132,19 +112,3 @@ def _check_exact(network: nn.Module, graph: ChannelGraph, channels: Mapping, tol
                 how = "varying with the image" if np.isnan(value) else f"as the constant {value:.3g}"
                 remedy = "bring its weights, and the bias and batch-norm shift on its way, to zero first"
                 raise ChannelGraphError(f"{refused}: it reaches {graph.steps[reader].node.name} {how}; {remedy}")
-
-
-def _plan(graph: ChannelGraph, present: np.ndarray) -> Plan:
-    taken = []
-    for site in graph.sites:
-        there = present[site.ids].reshape(site.groups, -1)  # (groups, n / groups)
-        counts = there.sum(1).tolist()
-        least = 2 if site.axis == 1 and site.groups > 1 else 1  # with one it would be a depthwise convolution
-        if len(set(counts)) > 1 or counts[0] < least:
-            what = "inputs" if site.axis else "outputs"
-            raise ChannelGraphError(
-                f"{site.module}: would keep {counts} {what}; keep {least} or more, as many in each group"
-            )
-        positions = np.flatnonzero(there)
-        taken.append(positions % there.shape[1] if site.axis == 1 else positions)
-    return graph.plan(taken)

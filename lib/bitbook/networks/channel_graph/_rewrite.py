@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -23,16 +24,18 @@ class SmallerNetwork(fx.GraphModule):
         return twin
 
 
-def rewrite(network: nn.Module, graph: ChannelGraph, plan: Plan, present: np.ndarray) -> SmallerNetwork:
-    """Return the network with the channels present only, (count + 1,) bool by id, False at -1.
+def rewrite(network: nn.Module, graph: ChannelGraph, kept: Mapping[str, np.ndarray]) -> SmallerNetwork:
+    """Return the network with the kept output channels only: positions by layer, all of a layer that is not named.
 
     Modules keep their names and weights. Sums get their operands mapped to the channels that any of them has, products
     to those that both have; channel slices and zero padding become maps; fixed numbers of features go.
     """
+    present = presence(graph, kept)
+    index = plan(graph, present)
     smaller = SmallerNetwork(network, copy.deepcopy(graph.operations), type(network).__name__)
     for node in graph.operations.nodes:
         if node.op == "call_module":
-            smaller.set_submodule(node.target, _narrow(network.get_submodule(node.target), node.target, plan))
+            smaller.set_submodule(node.target, _narrow(network.get_submodule(node.target), node.target, index))
     twins = dict(zip(graph.operations.nodes, smaller.graph.nodes, strict=True))
     for step in graph.steps:
         twin = twins[step.node]
@@ -56,12 +59,41 @@ def rewrite(network: nn.Module, graph: ChannelGraph, plan: Plan, present: np.nda
     return smaller.train(network.training)
 
 
-def _narrow(module: nn.Module, name: str, plan: Plan) -> nn.Module:
+def presence(graph: ChannelGraph, kept: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Which channels are still there: (count + 1,) bool, the last entry False for id -1."""
+    present = np.zeros(graph.count + 1, dtype=bool)
+    for step in graph.steps:
+        if step.kind == "layer":
+            present[step.ids[kept.get(step.node.target, slice(None))]] = True
+        elif step.kind in ("sum", "product"):
+            join = np.logical_or if step.kind == "sum" else np.logical_and
+            present[step.ids[join(*(present[ids] for ids in step.operand_ids))]] = True
+    if not present[graph.fixed].all():
+        raise ChannelGraphError("the network's outputs (classes) cannot be removed")
+    return present
+
+
+def plan(graph: ChannelGraph, present: np.ndarray) -> Plan:
+    """The plan that takes the channels present; raises ChannelGraphError where a layer would not be one any more."""
+    taken = []
+    for site in graph.sites:
+        there = present[site.ids].reshape(site.groups, -1)  # (groups, n / groups)
+        counts = there.sum(1).tolist()
+        least = 2 if site.axis == 1 and site.groups > 1 else 1  # with one it would be a depthwise convolution
+        if len(set(counts)) > 1 or counts[0] < least:
+            would = f"would keep {counts} {'inputs' if site.axis else 'outputs'}"
+            raise ChannelGraphError(f"{site.module}: {would}; keep {least} or more, as many in each group")
+        positions = np.flatnonzero(there)
+        taken.append(positions % there.shape[1] if site.axis == 1 else positions)
+    return graph.plan(taken)
+
+
+def _narrow(module: nn.Module, name: str, index: Plan) -> nn.Module:
     """A copy of a module with the entries that stay."""
     narrow = copy.deepcopy(module)
     for key, value in [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]:
-        if f"{name}.{key}" in plan:
-            taken = plan[f"{name}.{key}"].take(value.detach())
+        if f"{name}.{key}" in index:
+            taken = index[f"{name}.{key}"].take(value.detach())
             setattr(narrow, key, nn.Parameter(taken, value.requires_grad) if isinstance(value, nn.Parameter) else taken)
     if isinstance(module, nn.Conv2d):
         narrow.out_channels = len(narrow.weight)

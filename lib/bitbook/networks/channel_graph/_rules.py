@@ -31,22 +31,23 @@ class Value:
     form: str
 
 
-def convolution(walk: Walk, node: fx.Node, x: Value) -> Value:
-    module = walk.module(node)
-    if x.form != "map":
+def layer(walk: Walk, node: fx.Node, x: Value) -> Value:
+    """A convolution or linear layer makes new channels, but for a depthwise convolution, which scales them."""
+    module, convolves = walk.module(node), isinstance(walk.module(node), nn.Conv2d)
+    if convolves and x.form != "map":
         raise walk.error(node, "reads something else than a map (N, C, H, W)")
-    read = None if x.ids is None else _features(walk, node, x, module.in_channels)
-    if read is not None and module.groups == module.in_channels > 1:  # depthwise
-        return _scale(walk, node, np.repeat(read, module.out_channels // module.in_channels), "map")
-    return _layer(walk, node, read, module.out_channels, module.groups, "map")
-
-
-def linear(walk: Walk, node: fx.Node, x: Value) -> Value:
-    module = walk.module(node)
-    if x.ids is not None and x.form == "map":
+    if not convolves and x.form == "map" and x.ids is not None:
         raise walk.error(node, "reads a map (N, C, H, W) that was not flattened")
-    read = None if x.ids is None else _features(walk, node, x, module.in_features)
-    return _layer(walk, node, read, module.out_features, 1, "vector")
+    width, inputs = module.weight.shape[0], module.in_channels if convolves else module.in_features
+    groups, form = (module.groups, "map") if convolves else (1, "vector")
+    read = None if x.ids is None else _features(walk, node, x, inputs)
+    if read is not None and groups == inputs > 1:
+        return _scale(walk, node, np.repeat(read, width // inputs), form)
+    ids = walk.fresh(width)
+    walk.site(node, 0, ids, groups)
+    if read is not None:
+        walk.site(node, 1, read, groups)
+    return walk.step("layer", node, ids, form, operand_ids=(read,))
 
 
 def batch_norm(walk: Walk, node: fx.Node, x: Value) -> Value:
@@ -54,14 +55,6 @@ def batch_norm(walk: Walk, node: fx.Node, x: Value) -> Value:
         raise walk.error(node, "has no running statistics")
     ids = _features(walk, node, x, walk.module(node).num_features)
     return _scale(walk, node, ids, "vector" if x.form == "flat" else x.form)
-
-
-def _layer(walk: Walk, node: fx.Node, read: np.ndarray | None, width: int, groups: int, form: str) -> Value:
-    ids = walk.fresh(width)
-    walk.site(node, 0, ids, groups)
-    if read is not None:
-        walk.site(node, 1, read, groups)
-    return walk.step("layer", node, ids, form, operand_ids=(read,))
 
 
 def _scale(walk: Walk, node: fx.Node, ids: np.ndarray, form: str) -> Value:
@@ -179,14 +172,9 @@ def cat(walk: Walk, node: fx.Node, x: Value) -> Value:
     return walk.step("cat", node, np.concatenate([part.ids for part in parts]), x.form, operands=operands)
 
 
-def size(*_: Any) -> None:
-    """A size is no tensor; what is computed from it neither."""
-
-
 # rule -> the operations that follow it: classes of modules (subclasses too), names of functions and methods
 _TABLE: dict[Callable, tuple[type | str, ...]] = {
-    convolution: (nn.Conv2d,),
-    linear: (nn.Linear,),
+    layer: (nn.Conv2d, nn.Linear),
     batch_norm: (nn.BatchNorm1d, nn.BatchNorm2d),
     elementwise: (
         *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.CELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish, nn.Softplus),
@@ -207,7 +195,6 @@ _TABLE: dict[Callable, tuple[type | str, ...]] = {
     getitem: ("getitem",),
     pad: ("pad",),
     cat: ("cat", "concat"),
-    size: ("size", "shape"),
 }
 RULES = {operation: rule for rule, operations in _TABLE.items() for operation in operations}
 
