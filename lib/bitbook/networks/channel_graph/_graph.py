@@ -148,13 +148,12 @@ class Walk:
         images = [value.ids is None for value in read]
         if read and all(images) and rule is not layer:
             return read[0]  # whatever happens to the images before the first layer leaves no channel of ours
-        if rule is None or not read:
-            raise self.error(node, "is not an operation that the channel graph knows")
-        if any(images) and rule is not layer:
-            raise self.error(node, "mixes the network's input with its channels")
+        self.refuse(node, rule is None or not read, "is not an operation that the channel graph knows")
+        self.refuse(node, any(images) and rule is not layer, "mixes the network's input with its channels")
         changed = node.all_input_nodes[0]
-        if self._works_in_place(node) and any(user not in self.values for user in changed.users if user != node):
-            raise self.error(node, f"works in place on {changed.name}, which is read again later: give it a copy")
+        later = any(user not in self.values for user in changed.users if user != node)
+        fault = f"works in place on {changed.name}, which is read again later: give it a copy"
+        self.refuse(node, later and self._works_in_place(node), fault)
         return rule(self, node, read[0])
 
     def _output(self, node: fx.Node) -> None:
@@ -175,12 +174,10 @@ class Walk:
     def module(self, node: fx.Node) -> nn.Module:
         return self.network.get_submodule(node.target)
 
-    def error(self, node: fx.Node, fault: str) -> ChannelGraphError:
-        return ChannelGraphError(f"{described(self.network, node)} {fault}")
-
-    def no_padding(self, node: fx.Node, ids: np.ndarray) -> None:
-        if (ids < 0).any():
-            raise self.error(node, "makes something of channels padded with zeros")
+    def refuse(self, node: fx.Node, wrong: bool, fault: str) -> None:
+        """Raise ChannelGraphError, naming the operation and where it stands, where something is wrong with it."""
+        if wrong:
+            raise ChannelGraphError(f"{described(self.network, node)} {fault}")
 
     def fresh(self, count: int) -> np.ndarray:
         self.count += count
@@ -196,13 +193,12 @@ class Walk:
     def site(self, node: fx.Node, axis: int, ids: np.ndarray, groups: int = 1) -> None:
         """Note that channels lie along an axis of a layer's parameters."""
         module = self.module(node)
-        if any(site.module == node.target and site.axis == axis for site in self.sites):
-            raise self.error(node, "is called twice: its channels would have to move in two places at once")
+        twice = any((site.module, site.axis) == (node.target, axis) for site in self.sites)
+        self.refuse(node, twice, "is called twice: its channels would have to move in two places at once")
         tensors = dict(module.named_parameters(recurse=False)) | dict(module.named_buffers(recurse=False))
-        if "weight" not in tensors and getattr(module, "affine", True):
-            raise self.error(node, "has no weight of its own (torch.nn.utils.parametrize?)")
+        without = "weight" not in tensors and getattr(module, "affine", True)
+        self.refuse(node, without, "has no weight of its own (torch.nn.utils.parametrize?)")
         names = ["weight"] if axis else [name for name, value in tensors.items() if value.ndim]
         odd = [name for name in names if not axis and len(tensors[name]) != len(ids)]
-        if odd:
-            raise self.error(node, f"has {', '.join(odd)} with another first axis than its {len(ids)} channels")
+        self.refuse(node, odd, f"has {', '.join(odd)} with another first axis than its {len(ids)} channels")
         self.sites.append(Site(node.target, axis, tuple(f"{node.target}.{name}" for name in names), ids, groups))

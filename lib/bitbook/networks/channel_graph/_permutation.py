@@ -108,7 +108,7 @@ def permutation(graph: ChannelGraph, orders: Mapping[Group, Sequence[int]]) -> P
     taken = {}  # (module, axis) -> old positions (blocks, n)
     for site in graph.sites:
         blocks = site.groups if site.axis == 1 else 1
-        taken[site.module, site.axis] = np.tile(np.arange(len(site.ids) // blocks), (blocks, 1))
+        taken[site.module, site.axis] = np.arange(len(site.ids)).reshape(blocks, -1) % (len(site.ids) // blocks)
     for group, order in orders.items():
         order = np.asarray(order)
         if not np.array_equal(np.sort(order), np.arange(group.size)):

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from bitbook.networks.channel_graph._graph import Walk
 
 
+PADDED = "makes something of channels padded with zeros"
+
+
 @dataclass(frozen=True, eq=False)
 class Value:
     """Channels of a tensor: ids (C,), or None for the network's input, which no operation of ours may touch.
@@ -34,10 +37,9 @@ class Value:
 def layer(walk: Walk, node: fx.Node, x: Value) -> Value:
     """A convolution or linear layer makes new channels, but for a depthwise convolution, which scales them."""
     module, convolves = walk.module(node), isinstance(walk.module(node), nn.Conv2d)
-    if convolves and x.form != "map":
-        raise walk.error(node, "reads something else than a map (N, C, H, W)")
-    if not convolves and x.form == "map" and x.ids is not None:
-        raise walk.error(node, "reads a map (N, C, H, W) that was not flattened")
+    walk.refuse(node, convolves and x.form != "map", "reads something else than a map (N, C, H, W)")
+    unflattened = not convolves and x.form == "map" and x.ids is not None
+    walk.refuse(node, unflattened, "reads a map (N, C, H, W) that was not flattened")
     width, inputs = module.weight.shape[0], module.in_channels if convolves else module.in_features
     groups, form = (module.groups, "map") if convolves else (1, "vector")
     read = None if x.ids is None else _features(walk, node, x, inputs)
@@ -51,14 +53,13 @@ def layer(walk: Walk, node: fx.Node, x: Value) -> Value:
 
 
 def batch_norm(walk: Walk, node: fx.Node, x: Value) -> Value:
-    if walk.module(node).running_var is None:
-        raise walk.error(node, "has no running statistics")
+    walk.refuse(node, walk.module(node).running_var is None, "has no running statistics")
     ids = _features(walk, node, x, walk.module(node).num_features)
     return _scale(walk, node, ids, "vector" if x.form == "flat" else x.form)
 
 
 def _scale(walk: Walk, node: fx.Node, ids: np.ndarray, form: str) -> Value:
-    walk.no_padding(node, ids)
+    walk.refuse(node, (ids < 0).any(), PADDED)
     walk.site(node, 0, ids)
     return walk.step("scale", node, ids, form)
 
@@ -66,31 +67,30 @@ def _scale(walk: Walk, node: fx.Node, ids: np.ndarray, form: str) -> Value:
 def _features(walk: Walk, node: fx.Node, x: Value, width: int) -> np.ndarray:
     """Channels (width,) of the features that a layer reads: a channel of a flattened map is a run of features."""
     run, rest = divmod(width, len(x.ids))
-    if rest or (run != 1 and x.form != "flat"):
-        raise walk.error(node, f"reads {width} features but gets {len(x.ids)} channels")
+    walk.refuse(node, rest or (run != 1 and x.form != "flat"), f"reads {width} features but gets {len(x.ids)} channels")
     return np.repeat(x.ids, run)
 
 
 def elementwise(walk: Walk, node: fx.Node, x: Value) -> Value:
-    if (x.ids < 0).any() and evaluate(walk.network, node, torch.zeros(1, dtype=torch.float64)).item() != 0:
-        walk.no_padding(node, x.ids)
+    if (x.ids < 0).any():
+        zero = evaluate(walk.network, node, torch.zeros(1, dtype=torch.float64))
+        walk.refuse(node, zero.item() != 0, PADDED)
     return walk.step("elementwise", node, x.ids, x.form)
 
 
 def arithmetic(walk: Walk, node: fx.Node, x: Value) -> Value:
-    if len(node.args) != 2:
-        raise walk.error(node, "gets its two operands in another way than (a, b)")
-    for side in node.args:
-        if isinstance(side, fx.Node) and walk.values[side] is None:
-            raise walk.error(node, f"combines channels with {side.name}, which is neither a number nor a channel")
-    if not all(isinstance(side, fx.Node) for side in node.args):
+    walk.refuse(node, len(node.args) != 2, "gets its two operands in another way than (a, b)")
+    nodes = [side for side in node.args if isinstance(side, fx.Node)]
+    for side in nodes:
+        fault = f"combines channels with {side.name}, which is neither a number nor a channel"
+        walk.refuse(node, walk.values[side] is None, fault)
+    if len(nodes) < 2:
         return elementwise(walk, node, x)
     x, y = (walk.values[side] for side in node.args)
     kind = {"mul": "product", "add": "sum", "sub": "sum"}.get(called(walk.network, node).removeprefix("i"))
-    if kind is None:
-        raise walk.error(node, "divides channels by channels")
-    if "flat" in (x.form, y.form) or x.form != y.form or len(x.ids) != len(y.ids):
-        raise walk.error(node, f"meets {len(x.ids)} channels ({x.form}) with {len(y.ids)} ({y.form})")
+    walk.refuse(node, kind is None, "divides channels by channels")
+    alike = x.form == y.form != "flat" and len(x.ids) == len(y.ids)
+    walk.refuse(node, not alike, f"meets {len(x.ids)} channels ({x.form}) with {len(y.ids)} ({y.form})")
     empty = (np.logical_or if kind == "product" else np.logical_and)(x.ids < 0, y.ids < 0)  # (C,)
     ids = np.where(empty, -1, walk.fresh(len(x.ids)))
     return walk.step(kind, node, ids, x.form, operands=node.args)
@@ -101,29 +101,26 @@ def keeps_zero(walk: Walk, node: fx.Node, x: Value) -> Value:
 
 
 def pool(walk: Walk, node: fx.Node, x: Value) -> Value:
-    if x.form != "map":
-        raise walk.error(node, "pools something else than a map (N, C, H, W)")
+    walk.refuse(node, x.form != "map", "pools something else than a map (N, C, H, W)")
     return keeps_zero(walk, node, x)
 
 
 def mean(walk: Walk, node: fx.Node, x: Value) -> Value:
     dims = argument(node, 1, "dim", None)
     dims = sorted(d % 4 for d in dims) if isinstance(dims, (list, tuple)) else dims
-    if dims != [2, 3] or x.form != "map":
-        raise walk.error(node, "takes the mean over something else than a map's pixels, dimensions 2 and 3")
+    fault = "takes the mean over something else than a map's pixels, dimensions 2 and 3"
+    walk.refuse(node, dims != [2, 3] or x.form != "map", fault)
     return walk.step("keeps_zero", node, x.ids, "map" if argument(node, 2, "keepdim", False) else "vector")
 
 
 def flatten(walk: Walk, node: fx.Node, x: Value) -> Value:
-    if called(walk.network, node) in ("view", "reshape"):
+    fits = (argument(node, 1, "start_dim", 0), argument(node, 2, "end_dim", -1)) == (1, -1)
+    if node.op == "call_module":
+        fits = (walk.module(node).start_dim, walk.module(node).end_dim) == (1, -1)
+    elif called(walk.network, node) in ("view", "reshape"):
         shape = node.args[1:] if len(node.args) > 2 else argument(node, 1, "shape", ())
         fits = isinstance(shape, (list, tuple)) and len(shape) == 2
-    elif node.op == "call_module":
-        fits = (walk.module(node).start_dim, walk.module(node).end_dim) == (1, -1)
-    else:
-        fits = (argument(node, 1, "start_dim", 0), argument(node, 2, "end_dim", -1)) == (1, -1)
-    if not fits:
-        raise walk.error(node, "makes another shape than (N, features)")
+    walk.refuse(node, not fits, "makes another shape than (N, features)")
     return walk.step("flatten", node, x.ids, "flat" if x.form == "map" else x.form)
 
 
@@ -139,8 +136,8 @@ def index_map(walk: Walk, node: fx.Node, x: Value) -> Value:
 def getitem(walk: Walk, node: fx.Node, x: Value) -> Value:
     pick = node.args[1] if isinstance(node.args[1], tuple) else (node.args[1],)
     slices = all(isinstance(part, slice) for part in pick) and pick[0] == slice(None)
-    if not slices or any(isinstance(edge, fx.Node) for part in pick for edge in (part.start, part.stop, part.step)):
-        raise walk.error(node, "picks by something else than slices with fixed bounds")
+    fixed = slices and not any(isinstance(e, fx.Node) for part in pick for e in (part.start, part.stop, part.step))
+    walk.refuse(node, not fixed, "picks by something else than slices with fixed bounds")
     if x.form == "flat" or len(pick) < 2 or pick[1] == slice(None):
         return keeps_zero(walk, node, x)
     return _gather(walk, node, x, np.arange(len(x.ids))[pick[1]])
@@ -149,26 +146,25 @@ def getitem(walk: Walk, node: fx.Node, x: Value) -> Value:
 def pad(walk: Walk, node: fx.Node, x: Value) -> Value:
     widths = tuple(argument(node, 1, "pad", ()))
     mode, value = argument(node, 2, "mode", "constant"), argument(node, 3, "value", None)
-    if not all(isinstance(width, int) for width in widths) or min(widths[4:], default=0) < 0:
-        raise walk.error(node, "pads by something else than fixed, positive widths")
-    if mode != "constant" or value or x.form != "map" or len(widths) > 6:
-        raise walk.error(node, "pads by something else than zeros in a map (N, C, H, W)")
+    fixed = all(isinstance(width, int) for width in widths) and min(widths[4:], default=0) >= 0
+    walk.refuse(node, not fixed, "pads by something else than fixed, positive widths")
+    zeros = mode == "constant" and not value and x.form == "map" and len(widths) <= 6
+    walk.refuse(node, not zeros, "pads by something else than zeros in a map (N, C, H, W)")
     if not any(widths[4:]):
         return keeps_zero(walk, node, x)
     return _gather(walk, node, x, np.pad(np.arange(len(x.ids)), widths[4:], constant_values=-1))
 
 
 def _gather(walk: Walk, node: fx.Node, x: Value, source: np.ndarray) -> Value:
-    if x.form == "flat":
-        raise walk.error(node, "picks among the features of a flattened map")
+    walk.refuse(node, x.form == "flat", "picks among the features of a flattened map")
     return walk.step("gather", node, np.where(source < 0, -1, x.ids[source]), x.form, source=source)
 
 
 def cat(walk: Walk, node: fx.Node, x: Value) -> Value:
     operands = tuple(argument(node, 0, "tensors", ()))
     parts = [walk.values[operand] for operand in operands]
-    if argument(node, 1, "dim", 0) != 1 or x.form == "flat" or any(part.form != x.form for part in parts):
-        raise walk.error(node, "joins along something else than the channels, dimension 1, of unflattened maps")
+    fits = argument(node, 1, "dim", 0) == 1 and all(part.form == x.form != "flat" for part in parts)
+    walk.refuse(node, not fits, "joins along something else than the channels, dimension 1, of unflattened maps")
     return walk.step("cat", node, np.concatenate([part.ids for part in parts]), x.form, operands=operands)
 
 
