@@ -475,3 +475,21 @@ def test_slices_and_concatenations_of_slices_keep_their_places():
     smaller = cg.remove(network, graph, cg.zero_channels(network, graph))
     assert smaller.fc.in_features == 6
     assert same(logits(smaller, images), before)
+
+
+@pytest.mark.parametrize(
+    "shape", [lambda x: x.view(x.size(0), -1), lambda x: x.reshape((x.shape[0], 8 * 36)), lambda x: x.view(-1, 288)]
+)
+def test_a_view_with_a_fixed_number_of_features_shrinks(shape):
+    class Viewed(Net):
+        def forward(self, x):
+            return self.fc(shape(self.conv2(self.conv1(x))))
+
+    network, images = Viewed(None).eval(), torch.rand(3, 3, 6, 6)
+    network.fc = nn.Linear(288, 4)
+    network.conv2.weight.data[[1, 6]], network.conv2.bias.data[[1, 6]] = 0, 0
+    graph, before = cg.trace(network), logits(network, images)
+    smaller = cg.remove(network, graph, cg.zero_channels(network, graph))
+    assert smaller.fc.in_features == 6 * 36
+    assert same(logits(smaller, images), before)
+    assert same(logits(copy.deepcopy(smaller), images), before)
