@@ -47,12 +47,8 @@ def rewrite(network: nn.Module, graph: ChannelGraph, kept: Mapping[str, np.ndarr
         elif step.kind == "gather":
             _replace_gather(smaller, step, twin, present)
         elif called(smaller, step.node) in ("view", "reshape"):
-            twin.op, twin.target, twin.args, twin.kwargs = (
-                "call_function",
-                torch.flatten,
-                (twin.all_input_nodes[0], 1),
-                {},
-            )
+            twin.op, twin.target = "call_function", torch.flatten
+            twin.args, twin.kwargs = (twin.all_input_nodes[0], 1), {}
         elif called(smaller, step.node) in ("dropout", "dropout2d", "stochastic_depth"):  # functions; modules are fine
             fault = "as a function keeps the mode it was traced in: use a module, such as nn.Dropout"
             raise ChannelGraphError(f"{described(smaller, step.node)} {fault}")
