@@ -260,6 +260,19 @@ def test_what_varies_the_classes_and_what_is_not_there_are_refused():
             cg.remove(network, graph, channels)
 
 
+@pytest.mark.parametrize(
+    ("channels", "message"),
+    [
+        ({"linear": [4]}, r"outputs \(classes\) cannot be removed"),
+        ({"layer1.0.conv1": [16]}, r"has 16 channels, and no channel 16"),
+        ({"layer1.0.bn1": [0]}, r"layer1\.0\.bn1: not a convolution or linear layer"),
+    ],
+)
+def test_a_plan_of_what_cannot_be_removed_is_refused(channels, message):
+    with pytest.raises(cg.ChannelGraphError, match=message):
+        cg.removal(resnet20(silenced=[])[2], channels)
+
+
 def test_a_layer_of_zeros_keeps_one_channel():
     network, images, graph = resnet20(silenced=list(range(16)))
     smaller = cg.remove(network, graph, cg.zero_channels(network, graph))
