@@ -5,12 +5,15 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from bitbook import training
+from bitbook.clustering._threads import Workers
 from bitbook.codes import Compressed, ScalarCode, entropy_bits
 from bitbook.compression._assemble import assemble, weight_tensors
 from bitbook.methods.dpnet._cluster import Coded
@@ -106,7 +109,9 @@ def combined(
             if len(file.to_bytes()) <= budget:
                 return file
         # The clusters stood still while the weights moved on, and so took a few more bits.
-        codes = {name: _cheapest(weights[name], code, books[name], raised) for name, code in codes.items()}
+        again = partial(_cheapest, weights, codes, books, raised)
+        with Workers() as workers:
+            codes = dict(zip(codes, workers.each(again, codes), strict=True))
         raised *= RAISED
     raise ValueError(f"ratio {schedule.ratio:g}: no clustering keeps {budget:.0f} bytes; lower the ratio")
 
@@ -115,15 +120,24 @@ def _coded(layers: Mapping[str, tuple[training.StraightThrough, Tensor]]) -> Cod
     """Codes and codebooks of the weights as the layers quantise them, without the values that none has."""
     codes, books = {}, {}
     for name, (layer, weights) in layers.items():
-        used, indices = np.unique(layer.indices(weights).cpu().numpy(), return_inverse=True)
-        smallest = np.min_scalar_type(len(used))
-        codes[name] = ScalarCode(indices.reshape(weights.shape).astype(smallest), name)
+        found = layer.indices(weights).to(torch.uint8 if len(layer.values) <= 256 else torch.int32).cpu().numpy()
+        counts = np.bincount(found.ravel(), minlength=len(layer.values))
+        used = np.flatnonzero(counts)
+        dense = (np.cumsum(counts > 0) - 1).clip(0).astype(np.min_scalar_type(len(used)))
+        codes[name] = ScalarCode(dense[found], name)
         books[name] = layer.values.cpu().numpy()[used].astype(np.float16)
     return codes, books
 
 
-def _cheapest(weights: np.ndarray, code: ScalarCode, values: np.ndarray, price: float) -> ScalarCode:
-    """The code with the index of least squared error plus the price of its bits, as lengths are in the code given."""
+def _cheapest(
+    tensors: Mapping[str, np.ndarray],
+    codes: Mapping[str, ScalarCode],
+    books: Mapping[str, np.ndarray],
+    price: float,
+    name: str,
+) -> ScalarCode:
+    """A layer's code with the index of least squared error plus the price of its bits, by the lengths in the code given."""
+    weights, code, values = tensors[name], codes[name], books[name]
     counts = np.bincount(code.indices.ravel(), minlength=len(values))
     lengths = np.log2((counts.sum() + 1) / (counts + 0.5))  # finite for a value that no weight has any more
     best, least = np.zeros(weights.shape, code.indices.dtype), np.full(weights.shape, np.inf)
