@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
-from bitbook.networks.channel_graph.graph import ChannelGraph, Step
-from bitbook.networks.channel_graph.operations import evaluate
+from bitbook.networks.channel_graph._graph import ChannelGraph, Step
+from bitbook.networks.channel_graph._rules import evaluate
 
 NAN = torch.tensor(float("nan"), dtype=torch.float64)
 
@@ -77,13 +77,8 @@ def _constants(network: nn.Module, graph: ChannelGraph, tolerance: float) -> dic
         read = [constants.get(operand) for operand in step.operands]
         if step.kind == "output":
             continue
-        if step.kind == "layer":
-            nonzero, ids = _nonzero(network, step), step.operand_ids[0]  # (groups, C_out / groups, C_in / groups)
-            arriving = NAN if ids is None else _features(read[0], len(ids)).reshape(len(nonzero), 1, -1)
-            varies = (nonzero & ~(arriving.abs() <= tolerance)).any(2).flatten()  # (C_out,)
-            out = torch.where(varies, NAN, _vector(network.get_submodule(step.node.target).bias, 0.0))
-        elif step.kind == "scale":
-            out = _scaled(network.get_submodule(step.node.target), _features(read[0], len(step.ids)), tolerance)
+        if step.kind in ("layer", "scale"):
+            out = _weighted(network, step, read[0], tolerance)
         elif step.kind == "elementwise":
             out = evaluate(network, step.node, read[0])
         elif step.kind == "gather":
@@ -101,6 +96,19 @@ def _constants(network: nn.Module, graph: ChannelGraph, tolerance: float) -> dic
     return constants
 
 
+def _weighted(network: nn.Module, step: Step, arriving: Tensor | None, tolerance: float) -> Tensor:
+    """What a layer, batch norm or depthwise convolution makes of constants (C_in,), None for images: (C_out,)."""
+    module, ids = network.get_submodule(step.node.target), step.operand_ids[0]
+    if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
+        scale = _vector(module.weight, 1.0) / torch.sqrt(_vector(module.running_var, 1.0) + module.eps)  # (C,)
+        shifted = _features(arriving, len(step.ids)) - _vector(module.running_mean, 0.0)
+        return torch.where(scale == 0, 0.0, shifted * scale) + _vector(module.bias, 0.0)
+    nonzero = _nonzero(network, step)  # (groups, C_out / groups, C_in / groups)
+    arriving = NAN if ids is None else _features(arriving, len(ids)).reshape(len(nonzero), 1, -1)
+    varies = (nonzero & ~(arriving.abs() <= tolerance)).any(2).flatten()  # (C_out,)
+    return torch.where(varies, NAN, _vector(module.bias, 0.0))
+
+
 def _features(values: Tensor, width: int) -> Tensor:
     return values.repeat_interleave(width // len(values))  # (width,): each channel of a flattened map is a run
 
@@ -110,16 +118,6 @@ def _nonzero(network: nn.Module, step: Step) -> Tensor:
     module = network.get_submodule(step.node.target)
     nonzero = module.weight.ne(0).flatten(2).any(2) if module.weight.ndim > 2 else module.weight.ne(0)
     return nonzero.cpu().reshape(getattr(module, "groups", 1), -1, nonzero.shape[1])
-
-
-def _scaled(module: nn.Module, arriving: Tensor, tolerance: float) -> Tensor:
-    """What batch norm or a depthwise convolution makes of constants (C,)."""
-    weight, bias = module.weight, _vector(module.bias, 0.0)
-    if isinstance(module, nn.Conv2d):
-        varies = weight.ne(0).flatten(1).any(1).cpu() & ~(arriving.abs() <= tolerance)
-        return torch.where(varies, NAN, bias)
-    scale = _vector(weight, 1.0) / torch.sqrt(_vector(module.running_var, 1.0) + module.eps)  # (C,)
-    return torch.where(scale == 0, bias, (arriving - _vector(module.running_mean, 0.0)) * scale + bias)
 
 
 def _vector(values: Tensor | None, missing: float) -> Tensor:
