@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ def split(train: Path, test: Path, first: Path, second: Path) -> None:
     for name, path in (("train", train), ("test", test)):
         with np.load(path) as file:
             blob, offsets, labels = file["webp"].tobytes(), file["offsets"], file["labels"]
-        for sheet, (start, end) in enumerate(zip(offsets[:-1], offsets[1:], strict=True)):
+        for sheet, (start, end) in enumerate(pairwise(offsets)):
             folder = first if name == "train" and sheet < FIRST else second
             folder.mkdir(parents=True, exist_ok=True)
             (folder / f"{name}-{sheet:02d}.webp").write_bytes(blob[start:end])

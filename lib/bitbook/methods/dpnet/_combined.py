@@ -136,7 +136,7 @@ def _cheapest(
     price: float,
     name: str,
 ) -> ScalarCode:
-    """A layer's code with the index of least squared error plus the price of its bits, by the lengths in the code given."""
+    """A layer's code of least squared error plus the price of its bits, by the lengths in the code given."""
     weights, code, values = tensors[name], codes[name], books[name]
     counts = np.bincount(code.indices.ravel(), minlength=len(values))
     lengths = np.log2((counts.sum() + 1) / (counts + 0.5))  # finite for a value that no weight has any more
