@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from torch import fx, nn
 
+from bitbook.networks._normalise import Normalise
 from bitbook.networks.channel_graph._plan import ChannelGraphError, Index, IndexMap, Plan
 from bitbook.networks.channel_graph._rules import RULES, Value, arithmetic, called, described, getitem, layer
-from bitbook.networks._normalise import Normalise
 
 LEAVES = (nn.Conv2d, nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d, Normalise, IndexMap)
 
