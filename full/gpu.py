@@ -24,7 +24,8 @@ import numpy as np
 import torch
 import yaml
 from bitbook import codes, datasets, tasks, training
-from bitbook.methods import dpnet, measure
+from bitbook.compression import measure
+from bitbook.methods import dpnet
 from bitbook.pipeline import provenance
 from bitbook.pipeline.collect import rows_of
 from bitbook.pipeline.layout import Results, write_atomically
