@@ -62,11 +62,11 @@ def grid_to_budget(
         raise ValueError("all weights are zero: there is nothing to compress")
     step = _first_step(weights, budget)
     known: list[tuple[float, float]] = []  # log step, log of bytes over budget
-    best = lengths = None
+    best = levels = None
     for done in range(PASSES):
         step = float(np.float16(min(max(step, 2 * largest / LARGEST), 2 * largest)))
         nearest = {name: np.rint(w / step).astype(np.int32) for name, w in weights.items()}
-        lengths = _code_lengths(nearest if lengths is None else levels.weights, math.ceil(1.5 * largest / step) + 1)
+        lengths = _code_lengths(levels.weights if levels else nearest, math.ceil(1.5 * largest / step) + 1)
         levels = round_in_turn(network, images, centred, Rounding(step, lengths, RATE_WEIGHT))
         levels.weights = {name: levels.weights.get(name, nearest[name]) for name in weights}
         rounded = _coded(levels, step)
@@ -96,7 +96,7 @@ def _secant(known: list[tuple[float, float]]) -> float:
 
 
 def _first_step(weights: Mapping[str, np.ndarray], budget: int) -> float:
-    """The step at which Gaussian weights of this variance would take the budget at 0.25 bits a weight over the bound."""
+    """The step at which Gaussian weights of this variance would take the budget, by the high-rate formula."""
     number = sum(w.size for w in weights.values())
     deviation = math.sqrt(sum(float(np.square(w, dtype=np.float64).sum()) for w in weights.values()) / number)
     return deviation * math.sqrt(2 * math.pi * math.e) * 2 ** -min(8 * budget / number, 14.0)

@@ -130,10 +130,8 @@ def _layer_hook(name: str, n: int, centred: bool, rounding: Rounding, found: Lev
             old = layer.weight.detach().reshape(parts.shape)
             bias = bias.detach() + (old @ mean - new @ other_mean).flatten()
             found.biases[name.removesuffix("weight") + "bias"] = bias
-        if isinstance(layer, nn.Linear):
-            other = F.linear(y, rounded, bias)
-        else:
-            other = layer._conv_forward(y, rounded, bias)
+        run = F.linear if isinstance(layer, nn.Linear) else layer._conv_forward
+        other = run(y, rounded, bias)
         return torch.cat([output[: len(x)], other])
 
     return hook
