@@ -14,7 +14,8 @@ from bitbook.codes.container import coded_bytes
 from bitbook.compression._sequential import Levels, Rounding, round_in_turn, watchable
 
 RATE_WEIGHT = 0.05  # of a bit, in squared steps; a uniform quantiser trades them at about 0.1
-PASSES = 6  # roundings of the whole network, at most
+PASSES = 8  # roundings of the whole network, at most
+NEAR = 0.03  # share of the budget within which all images are worth their time; until then a quarter of them
 CLOSE = 0.004  # share of the budget that may stay unused
 SLOPE = -0.65  # d log(bytes) / d log(step) near two bits a weight
 LARGEST = 32767  # level
@@ -45,7 +46,7 @@ def grid_to_budget(
         network: any module, left as it is; batch norms are to be re-estimated afterwards.
         weights: the weights to code, float arrays by parameter name; those whose layer `watchable` does not take are
             rounded to the nearest level.
-        images: (n, ...) as the network takes them, without labels; 500 of 32 x 32 do, all are in memory at once.
+        images: (n, ...) as the network takes them, without labels; 1,000 of 32 x 32 do; all are in memory at once.
         budget: bytes, as `size` counts them.
         size: bytes of a rounded network; by default those of its codes.
         progress: is called with the share of the work that is done.
@@ -63,20 +64,23 @@ def grid_to_budget(
     step = _first_step(weights, budget)
     known: list[tuple[float, float]] = []  # log step, log of bytes over budget
     best = levels = None
+    seen = images[: max(len(images) // 4, 1)]
     for done in range(PASSES):
         step = float(np.float16(min(max(step, 2 * largest / LARGEST), 2 * largest)))
         nearest = {name: np.rint(w / step).astype(np.int32) for name, w in weights.items()}
         lengths = _code_lengths(levels.weights if levels else nearest, math.ceil(1.5 * largest / step) + 1)
-        levels = round_in_turn(network, images, centred, Rounding(step, lengths, RATE_WEIGHT))
+        levels = round_in_turn(network, seen, centred, Rounding(step, lengths, RATE_WEIGHT))
         levels.weights = {name: levels.weights.get(name, nearest[name]) for name in weights}
         rounded = _coded(levels, step)
         over = math.log(size(rounded) / budget)
         progress((done + 1) / PASSES)
-        if over <= 0 and (best is None or step < best.step):
-            best = rounded
+        known.append((math.log(step), over))
+        if len(seen) == len(images) and over <= 0:
+            best = rounded if best is None or step < best.step else best
             if over > -CLOSE:
                 break
-        known.append((math.log(step), over))
+        if abs(over) < NEAR:
+            seen = images
         step = math.exp(_secant(known))
     if best is None:
         raise ValueError(f"no grid was found that keeps {budget} bytes; the last one takes {size(rounded)}: allow more")
