@@ -53,13 +53,15 @@ def round_in_turn(network: nn.Module, images: Tensor, centred: Mapping[str, bool
     difference. Source: arXiv 2210.17323 (GPTQ) for layers in turn, arXiv 2504.02692 for the float targets; the share
     and the free mean are ours.
     """
-    network, n = copy.deepcopy(network).eval(), len(images)
-    found = Levels()
+    network, found = copy.deepcopy(network).eval(), Levels()
+    positions = -(-SAMPLES // len(images))  # of each image's feature map
     for name, module in network.named_modules():
         if f"{name}.weight" in centred:
-            module.register_forward_hook(_layer_hook(f"{name}.weight", n, centred[f"{name}.weight"], rounding, found))
+            module.register_forward_hook(
+                _layer_hook(f"{name}.weight", positions, centred[f"{name}.weight"], rounding, found)
+            )
         elif isinstance(module, _BatchNorm):
-            module.register_forward_hook(_norm_hook(n))
+            module.register_forward_hook(_norm_hook)
     with torch.inference_mode():
         network(torch.cat([images, images]))
     return found
@@ -100,19 +102,15 @@ def watchable(network: nn.Module, images: Tensor) -> dict[str, bool]:
     return {name: centred[name] for name, twins in runs.items() if twins == [True]}
 
 
-def _norm_hook(n: int):
-    def hook(norm: _BatchNorm, arguments: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        y = arguments[0][len(arguments[0]) // 2 :]
-        other = F.batch_norm(y, None, None, norm.weight, norm.bias, True, 0.0, norm.eps)
-        return torch.cat([output[: len(y)], other])
-
-    return hook
+def _norm_hook(norm: _BatchNorm, arguments: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    y = arguments[0].chunk(2)[1]
+    other = F.batch_norm(y, None, None, norm.weight, norm.bias, True, 0.0, norm.eps)
+    return torch.cat([output[: len(y)], other])
 
 
-def _layer_hook(name: str, n: int, centred: bool, rounding: Rounding, found: Levels):
+def _layer_hook(name: str, positions: int, centred: bool, rounding: Rounding, found: Levels):
     def hook(layer: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> Tensor:
         x, y = arguments[0].chunk(2)
-        positions = -(-SAMPLES // n)
         rows, others = (layer_inputs(layer, z, positions=positions) for z in (x, y))  # (groups, inputs, samples)
         mean, other_mean = rows.mean(2, keepdim=True), others.mean(2, keepdim=True)
         if centred:
