@@ -346,7 +346,9 @@ def run_queue(arguments: argparse.Namespace, queue: Mapping[str, Any]) -> None:
             process.wait()
     pack(arguments.work, arguments.out, list(queue["runs"]), logs)
     for path in logs:
-        print(f"--- {path.name}\n{path.read_text(errors='replace')[-5000:]}", flush=True)
+        lines = path.read_bytes().decode(errors="replace").replace("\r", "\n").split("\n")
+        text = "\n".join(line for line in lines if line.strip() and "%|" not in line)  # without progress bars
+        print(f"--- {path.name}\n{text[-5000:]}", flush=True)
 
 
 def main() -> None:
