@@ -236,6 +236,8 @@ def lane(arguments: argparse.Namespace, queue: Mapping[str, Any]) -> None:
         if arguments.smoke:
             entry |= {"batch_size": SMOKE["batch"], "tested": SMOKE["tested"], "every": 1, "dpq_epochs": 1}
             entry["ratio"] = min(entry.get("ratio", 8), 8)
+            if not torch.cuda.is_available():
+                entry["precision"] = "float32"  # many processors emulate bfloat16, slowly
             datasets.load = small_data(load, entry.get("smoke_side", 8))
         run = Run(key, entry, results, arguments.work / key, until, arguments.commit, arguments.smoke)
         datasets.observe_test_reads(lambda name, run=run: setattr(run, "reads", run.reads + 1))
