@@ -236,6 +236,8 @@ def lane(arguments: argparse.Namespace, queue: Mapping[str, Any]) -> None:
         if arguments.smoke:
             entry |= {"batch_size": SMOKE["batch"], "tested": SMOKE["tested"], "every": 1, "dpq_epochs": 1}
             entry["ratio"] = min(entry.get("ratio", 8), 8)
+            if not torch.cuda.is_available():
+                entry["precision"] = "float32"  # many processors emulate bfloat16, slowly
             datasets.load = small_data(load, entry.get("smoke_side", 8))
         run = Run(key, entry, results, arguments.work / key, until, arguments.commit, arguments.smoke)
         datasets.observe_test_reads(lambda name, run=run: setattr(run, "reads", run.reads + 1))
@@ -346,7 +348,9 @@ def run_queue(arguments: argparse.Namespace, queue: Mapping[str, Any]) -> None:
             process.wait()
     pack(arguments.work, arguments.out, list(queue["runs"]), logs)
     for path in logs:
-        print(f"--- {path.name}\n{path.read_text(errors='replace')[-5000:]}", flush=True)
+        lines = path.read_bytes().decode(errors="replace").replace("\r", "\n").split("\n")
+        text = "\n".join(line for line in lines if line.strip() and "%|" not in line)  # without progress bars
+        print(f"--- {path.name}\n{text[-5000:]}", flush=True)
 
 
 def main() -> None:

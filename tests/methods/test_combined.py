@@ -5,6 +5,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 from bitbook import training
 from bitbook.clustering import entropy_constrained
 from bitbook.codes import Compressed, ScalarCode
@@ -12,7 +13,7 @@ from bitbook.compression import assemble, weight_tensors
 from bitbook.methods import dpnet
 from bitbook.methods.dpnet._cluster import priced_layers
 from bitbook.methods.dpnet._combined import _bits_within
-from bitbook.methods.dpnet._spending import Pruned, lamp_scores, price_for
+from bitbook.methods.dpnet._spending import EXACT, Pruned, _points, lamp_scores, price_for
 from bitbook.networks import checksum
 
 SCHEDULE = dpnet.Schedule(ratio=12, epochs=2, every=5, batch_size=64)
@@ -118,3 +119,12 @@ def test_a_pruned_file_keeps_its_ratio_with_k_values_a_layer(network, task, tmp_
 def test_a_ratio_beyond_reach_is_an_error(network, task):
     with pytest.raises(ValueError, match=r"ratio 500: .*lower the ratio"):
         dpnet.combined(network, task, dpnet.Schedule(ratio=500, epochs=1, every=5))
+
+
+def test_the_bins_of_a_large_layer_give_nearly_its_own_clusters():
+    weights = torch.randn(EXACT + 1, generator=torch.Generator().manual_seed(0)) ** 3
+    binned = entropy_constrained(_points(weights), 0.01, zero=True, resolution=512)
+    own = entropy_constrained(weights.numpy(), 0.01, zero=True, resolution=512)
+    assert len(_points(weights)) < len(weights) / 8
+    cost = [clusters.cost + 0.01 * clusters.bits for clusters in (binned, own)]
+    assert cost[0] == pytest.approx(cost[1], rel=1e-3)
