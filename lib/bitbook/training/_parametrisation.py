@@ -21,14 +21,15 @@ def attach(network: nn.Module, name: str, parametrisation: Kind) -> Kind:
 
 
 def attached(network: nn.Module, kind: type[Kind]) -> dict[str, Kind]:
-    """The parametrisations of a kind in a network, by parameter name."""
-    found = {}
-    for prefix, owner in network.named_modules():
-        if parametrize.is_parametrized(owner):
-            for attribute, parts in owner.parametrizations.items():
-                name = f"{prefix}.{attribute}".lstrip(".")
-                found |= {name: part for part in parts if isinstance(part, kind)}
-    return found
+    """The parametrisations of a kind in a network, by parameter name: of several on one parameter the last."""
+    return {
+        f"{prefix}.{attribute}".lstrip("."): part
+        for prefix, owner in network.named_modules()
+        if parametrize.is_parametrized(owner)
+        for attribute, parts in owner.parametrizations.items()
+        for part in parts
+        if isinstance(part, kind)
+    }
 
 
 def original(network: nn.Module, name: str) -> nn.Parameter:

@@ -10,7 +10,8 @@ from torch import nn
 
 from bitbook.codes import Coded
 from bitbook.training._objective import Objective
-from bitbook.training._parametrisation import bake
+from bitbook.training._parametrisation import attached, bake
+from bitbook.training._recipe import Recipe
 from bitbook.training._straight_through import Quantiser, quantise, refresh
 
 
@@ -19,9 +20,13 @@ class Scheme:
 
     Every method is given the network, which is another, smaller one once channels have left: a scheme keeps what
     changes while it trains in parametrisations of the network, as buffers or parameters, where checkpoints have it, and
-    finds them there (`attached`). A parametrisation whose tensors lie along the weight's channels names them in `along`,
-    see `networks.channel_graph.Plan`. `repr` must say all that tells two trainings apart; a dataclass's does.
+    finds them there (`attached`). A parametrisation whose tensors lie along the weight's channels names them in an
+    attribute `along`, see `networks.channel_graph.Plan.along`. The `repr` of a scheme must say all that tells two
+    trainings apart, as that of a dataclass does.
     """
+
+    def check(self, recipe: Recipe) -> None:
+        """Raise ValueError for a recipe with which the scheme makes no sense."""
 
     def prepare(self, network: nn.Module) -> None:
         """Put parametrisations before the network's weights."""
@@ -42,14 +47,28 @@ class Scheme:
         return {}
 
     def finish(self, network: nn.Module) -> Coded:
-        """Take the parametrisations off, leave the network with the coded weights, and return the codes."""
+        """Take the parametrisations off, and return the codes; the network is left with what it computed with."""
         bake(network)
         return Coded({}, {})
 
 
-@dataclass(frozen=True, kw_only=True)
 class Quantising(Scheme):
-    """What schemes with `Quantiser` parametrisations share: no weight decay for what they learn, and the codes.
+    """What schemes with `Quantiser` parametrisations share: no weight decay for what they learn, and the codes."""
+
+    def parameters(self, network: nn.Module) -> list[dict[str, Any]]:
+        """Return two groups: the network's own parameters, and what quantisers learn."""
+        values = [value for module in attached(network, Quantiser).values() for value in module.parameters()]
+        others = [value for value in network.parameters() if all(value is not other for other in values)]
+        return [{"params": others}, {"params": values, "weight_decay": 0.0}]
+
+    def finish(self, network: nn.Module) -> Coded:
+        """Take the quantisers off, and return the codes."""
+        return quantise(network)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refreshing(Quantising):
+    """A scheme whose clusters are found anew.
 
     every: steps between two clusterings. until: the share of all steps in which they are made: a codebook that keeps
     moving costs accuracy at the end.
@@ -58,18 +77,7 @@ class Quantising(Scheme):
     every: int = 130
     until: float = 2 / 3
 
-    def parameters(self, network: nn.Module) -> list[dict[str, Any]]:
-        """Return two groups: the network's own parameters, and what quantisers learn."""
-        quantisers = [module for module in network.modules() if isinstance(module, Quantiser)]
-        values = [value for module in quantisers for value in module.parameters()]
-        others = [value for value in network.parameters() if all(value is not other for other in values)]
-        return [{"params": others}, {"params": values, "weight_decay": 0.0}]
-
     def after_step(self, network: nn.Module, step: int, steps: int) -> None:
         """Find all clusters anew when it is time."""
         if step % self.every == 0 and step <= self.until * steps:
             refresh(network)
-
-    def finish(self, network: nn.Module) -> Coded:
-        """Leave the network quantised, and return the codes."""
-        return quantise(network)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -35,6 +35,7 @@ def straight_through(weights: Tensor, quantised: Tensor) -> Tensor:
 class Quantiser(nn.Module):
     """A parametrisation that knows values, (k,), and for weights the indices, int64, of those that they take."""
 
+    along: ClassVar = {}  # values belong to the whole layer
     values: Tensor
 
     def indices(self, weights: Tensor) -> Tensor:
@@ -108,7 +109,7 @@ def coded(network: nn.Module) -> Coded:
 
 
 def quantise(network: nn.Module) -> Coded:
-    """Take all parametrisations off a network, leave it with the weights that it computed with, and return its codes."""
+    """Take all parametrisations off a network, which keeps the weights that it computed with; return its codes."""
     found = coded(network)
     bake(network)
     return found
