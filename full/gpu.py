@@ -24,7 +24,8 @@ import numpy as np
 import torch
 import yaml
 from bitbook import codes, datasets, tasks, training
-from bitbook.methods import dpnet, measure
+from bitbook.compression import Retraining, measure
+from bitbook.methods import dpnet
 from bitbook.pipeline import provenance
 from bitbook.pipeline.collect import rows_of
 from bitbook.pipeline.layout import Results, write_atomically
@@ -199,11 +200,12 @@ def robust(run: Run) -> dict[str, Any]:
     images, labels = test.images[: entry["tested"]], test.labels[: entry["tested"]]
     attacked = {"robust": dpnet.accuracies(float_, images, labels, attack=strongest, seed=seed, batch_size=500)}
     run.save(float_, {**float_values, "attacked": attacked["robust"]["attacked"]})
-    common |= {"learning_rate": entry["dpq_learning_rate"], "epochs": entry["dpq_epochs"], "every": entry["every"]}
-    folder = run.work / "DPQ"
-    compressed = dpnet.compress_robust(
-        float_, run.task, attack=attack, way="DPQ", k=entry["k"], folder=folder, **common
+    scheme = dpnet.DPQ(k=entry["k"], every=entry["every"])
+    options = Retraining(
+        epochs=entry["dpq_epochs"], learning_rate=entry["dpq_learning_rate"], precision=entry["precision"]
     )
+    own = {"attack": attack, "seed": seed, "folder": run.work / "DPQ"}
+    compressed = dpnet.compress_robust(float_, run.task, scheme, options, **own)
     values = run.row(compressed, f"robust, DPQ, k={entry['k']}", float_values, entry["dpq_epochs"])
     module = compressed.to_module().to(training.device())
     attacked["DPQ"] = dpnet.accuracies(module, images, labels, attack=strongest, seed=seed, batch_size=500)

@@ -260,6 +260,19 @@ def test_what_varies_the_classes_and_what_is_not_there_are_refused():
             cg.remove(network, graph, channels)
 
 
+@pytest.mark.parametrize(
+    ("channels", "message"),
+    [
+        ({"linear": [4]}, r"outputs \(classes\) cannot be removed"),
+        ({"layer1.0.conv1": [16]}, r"has 16 channels, and no channel 16"),
+        ({"layer1.0.bn1": [0]}, r"layer1\.0\.bn1: not a convolution or linear layer"),
+    ],
+)
+def test_a_plan_of_what_cannot_be_removed_is_refused(channels, message):
+    with pytest.raises(cg.ChannelGraphError, match=message):
+        cg.removal(resnet20(silenced=[])[2], channels)
+
+
 def test_a_layer_of_zeros_keeps_one_channel():
     network, images, graph = resnet20(silenced=list(range(16)))
     smaller = cg.remove(network, graph, cg.zero_channels(network, graph))
@@ -475,3 +488,21 @@ def test_slices_and_concatenations_of_slices_keep_their_places():
     smaller = cg.remove(network, graph, cg.zero_channels(network, graph))
     assert smaller.fc.in_features == 6
     assert same(logits(smaller, images), before)
+
+
+@pytest.mark.parametrize(
+    "shape", [lambda x: x.view(x.size(0), -1), lambda x: x.reshape((x.shape[0], 8 * 36)), lambda x: x.view(-1, 288)]
+)
+def test_a_view_with_a_fixed_number_of_features_shrinks(shape):
+    class Viewed(Net):
+        def forward(self, x):
+            return self.fc(shape(self.conv2(self.conv1(x))))
+
+    network, images = Viewed(None).eval(), torch.rand(3, 3, 6, 6)
+    network.fc = nn.Linear(288, 4)
+    network.conv2.weight.data[[1, 6]], network.conv2.bias.data[[1, 6]] = 0, 0
+    graph, before = cg.trace(network), logits(network, images)
+    smaller = cg.remove(network, graph, cg.zero_channels(network, graph))
+    assert smaller.fc.in_features == 6 * 36
+    assert same(logits(smaller, images), before)
+    assert same(logits(copy.deepcopy(smaller), images), before)

@@ -1,33 +1,34 @@
 """Which channels of a classifier belong together, and how to permute or remove them so that its function stays.
 
-The picture. A layer that mixes channels (convolution, linear layer) is a row of pens: each pen draws one new channel,
-and each channel has a number of its own, its id. Follow the ids through the network, from operation to operation:
+The picture. A layer that mixes channels (convolution, linear layer) makes new channels, and each gets a number of its
+own, its id. Follow the ids from operation to operation:
 
-    images -> [conv a] 0 1 2 3 -> [batch norm] -> [relu] -> 0 1 2 3 -> [conv b] 4 5 6 7 ------ + -> 8 9 10 11 -> ...
-                                                            |                                  |
-                                                            +---------- 0 1 2 3 ---------------+
+    images -> conv a -> 0 1 2 3 -> batch norm, relu -> 0 1 2 3 -> conv b -> 4 5 6 7 -> + -> 8 9 10 11 -> ...
+                                                          |                            |
+                                                          +--------- 0 1 2 3 ----------+
 
 - Activations, pooling, dropout, batch norm and depthwise convolutions treat channels one by one: ids pass unchanged.
-  Batch norm and depthwise convolutions own weights per channel, which move and go with the channel.
-- A sum or product (residual stream, squeeze and excitation) ties ids: channel 8 is 0 + 4, so 0, 4 and 8 move as one,
-  and every layer that writes to or reads from the stream follows. 8 is gone when both of its terms are; a product,
-  when one factor is.
-- A concatenation lays ids one after another; a slice or a zero padding of channels (option-A shortcut) picks them, with
-  -1 for a channel of zeros. So what is tied may lie at other places in every layer: an offset.
-- Flattening makes a run of H * W features of each channel: a linear layer behind it reads runs.
-- A layer stands at two sites: its outputs lie along axis 0 of its weight, its inputs along axis 1. A *group* is a set
-  of channels that the same sites hold alike: `groups`. Permute it at all of these sites (parents make the channels,
-  children read them) and the function stays: `permutation`, `permute`.
-- A channel may go where everyone who reads it reads zero: `zero_channels`, `remove`. Where channels that stay no longer
-  line up (one term of a sum lost other channels than the other), an index map puts them in place.
-- Either change is a `Plan`: for every parameter and buffer, which entries to take. It applies to the network's tensors
-  and to whatever has their shapes, such as momentum buffers and averages: `removal(graph, channels).apply(tensors)`.
+  Batch norm and depthwise convolutions hold weights per channel, which move and go with the channel.
+- A sum or product (residual stream, squeeze and excitation) ties ids: 8 is 0 + 4, so 0, 4 and 8 move as one, in every
+  layer that writes to the stream or reads from it. A sum is gone when both of its terms are, a product when one is.
+- A concatenation lays ids one after another; a slice, or a zero padding of channels (option-A shortcut), picks them,
+  with -1 for a channel of zeros. So what is tied may lie at other places in every layer.
+- Flattening makes a run of H * W features of each channel: the linear layer behind it reads runs.
+- A layer has two *sites*: its outputs lie along axis 0 of its weight (with its bias), its inputs along axis 1. A
+  *group* is a set of channels that the same sites hold alike. Permute it at all of these sites (parents make the
+  channels, children read them), and the network computes the same function. The classes never move.
+- *Removal*: a channel may go where all who read it read zero. Where the channels that stay no longer line up (the terms
+  of a sum lost different ones), an index map puts them in place.
+- Both changes are a *plan*: for every parameter and buffer, which entries to take. It applies to the network's tensors
+  and to all that have their names and shapes: checkpoints, momentum buffers, averages.
 
-graph = trace(network)
-permute(network, graph, {group: order for group in groups(graph)})
-smaller = remove(network, graph, zero_channels(network, graph))
+    graph = trace(network)
+    permute(network, graph, {group: order for group in groups(graph)})
+    channels = zero_channels(network, graph)
+    smaller, momentum = remove(network, graph, channels), removal(graph, channels).apply(momentum)
 
-`_graph` walks over the operations, `_rules` has a rule for each, `_plan` is what both changes have in common.
+`_rules` has the rule of every operation, `_graph` follows them through a network, `_plan` is what both changes share;
+`_permutation` has groups; `_zeros` finds what may go, `_removal` plans it, `_rewrite` makes the smaller network.
 """
 
 from __future__ import annotations

@@ -31,9 +31,9 @@ def remove(
     shift makes of zero weights. Bring that to zero first: folded into the reader it would be wrong at padded borders.
     With tolerance None nothing is checked, and the function may change.
     """
+    kept = _kept(graph, channels)
     if tolerance is not None:
         _check_exact(network, graph, channels, tolerance)
-    kept = _kept(graph, channels)
     smaller = rewrite(network, graph, kept)
     if hasattr(network, "specification"):
         smaller.specification = _specification(graph, kept, network.specification)
@@ -98,7 +98,11 @@ def _ids(graph: ChannelGraph, layer: str) -> np.ndarray:
 def _kept(graph: ChannelGraph, channels: Mapping[str, Sequence[int]]) -> dict[str, np.ndarray]:
     kept = {}
     for layer, gone in channels.items():
-        stay = np.setdiff1d(np.arange(len(_ids(graph, layer))), gone)
+        width = len(_ids(graph, layer))
+        for position in gone:
+            if not 0 <= position < width:
+                raise ChannelGraphError(f"{layer}: has {width} channels, and no channel {position} to remove")
+        stay = np.setdiff1d(np.arange(width), gone)
         kept[layer] = stay if len(stay) else np.zeros(1, dtype=np.int64)
     return kept
 
@@ -106,10 +110,8 @@ def _kept(graph: ChannelGraph, channels: Mapping[str, Sequence[int]]) -> dict[st
 def _check_exact(network: nn.Module, graph: ChannelGraph, channels: Mapping, tolerance: float) -> None:
     found = needs(network, graph, tolerance=tolerance)
     for layer, gone in channels.items():
-        ids = _ids(graph, layer)
+        ids = graph.layers[layer]
         for position in gone:
-            if not 0 <= position < len(ids):
-                raise ChannelGraphError(f"{layer}: has {len(ids)} channels, and no channel {position} to remove")
             if found.needed[ids[position]]:
                 value, reader = found.value[ids[position]], found.reader[ids[position]]
                 refused = f"{layer}: channel {position} cannot be removed"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Mapping
 
 import numpy as np
@@ -46,10 +47,8 @@ def rewrite(network: nn.Module, graph: ChannelGraph, kept: Mapping[str, np.ndarr
         elif step.kind == "gather":
             _replace_gather(smaller, step, twin, present)
         elif called(smaller, step.node) in ("view", "reshape"):
-            with smaller.graph.inserting_before(twin):
-                flat = smaller.graph.call_function(torch.flatten, (twin.all_input_nodes[0], 1))
-            twin.replace_all_uses_with(flat)
-            smaller.graph.erase_node(twin)
+            twin.op, twin.target = "call_function", torch.flatten
+            twin.args, twin.kwargs = (twin.all_input_nodes[0], 1), {}
         elif called(smaller, step.node) in ("dropout", "dropout2d", "stochastic_depth"):  # functions; modules are fine
             fault = "as a function keeps the mode it was traced in: use a module, such as nn.Dropout"
             raise ChannelGraphError(f"{described(smaller, step.node)} {fault}")
@@ -117,12 +116,10 @@ def _mapped(smaller: fx.GraphModule, value: fx.Node, source: np.ndarray, width: 
     """The value of `width` channels through an index map, unless that would change nothing."""
     if np.array_equal(source, np.arange(width)):
         return value
-    number = 0
-    while hasattr(smaller, f"index_map_{number}"):
-        number += 1
-    smaller.add_submodule(f"index_map_{number}", IndexMap(source).to(next(smaller.parameters()).device))
+    name = next(name for name in map("index_map_{}".format, itertools.count()) if not hasattr(smaller, name))
+    smaller.add_submodule(name, IndexMap(source).to(next(smaller.parameters()).device))
     with smaller.graph.inserting_before(before):
-        return smaller.graph.call_module(f"index_map_{number}", (value,))
+        return smaller.graph.call_module(name, (value,))
 
 
 def _replace_gather(smaller: fx.GraphModule, step: Step, twin: fx.Node, present: np.ndarray) -> None:

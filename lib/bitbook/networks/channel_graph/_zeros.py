@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,17 +14,12 @@ from bitbook.networks.channel_graph._rules import evaluate
 NAN = torch.tensor(float("nan"), dtype=torch.float64)
 
 
-@dataclass(frozen=True, eq=False)
-class Needs:
-    """Whether each channel (count,) is needed, and by whom.
+class Needs(NamedTuple):
+    """Whether each channel is needed, and by whom; all (count,)."""
 
-    needed: (count,) bool. reader: (count,) the step that reads it as something else than zero. value: (count,) the
-    constant that it reads, NaN where it varies with the image.
-    """
-
-    needed: np.ndarray
-    reader: np.ndarray
-    value: np.ndarray
+    needed: np.ndarray  # bool
+    reader: np.ndarray  # the step that reads it as something else than zero
+    value: np.ndarray  # the constant that it reads, NaN where it varies with the image
 
 
 @torch.no_grad()
@@ -50,10 +45,8 @@ def needs(network: nn.Module, graph: ChannelGraph, *, tolerance: float) -> Needs
     for number, step in reversed(list(enumerate(graph.steps))):
         if step.kind not in ("layer", "sum", "product") or step.operand_ids[0] is None:
             continue
-        arriving = [
-            _features(constants[operand], len(ids)).numpy()  # (C_in,)
-            for operand, ids in zip(step.operands, step.operand_ids, strict=True)
-        ]
+        pairs = zip(step.operands, step.operand_ids, strict=True)
+        arriving = [_features(constants[operand], len(ids)).numpy() for operand, ids in pairs]  # (C_in,)
         zero = [np.abs(values) <= tolerance for values in arriving]
         if step.kind == "layer":
             nonzero = _nonzero(network, step)  # (groups, C_out / groups, C_in / groups)
@@ -75,8 +68,6 @@ def _constants(network: nn.Module, graph: ChannelGraph, tolerance: float) -> dic
     constants: dict[fx.Node, Tensor] = {}
     for step in graph.steps:
         read = [constants.get(operand) for operand in step.operands]
-        if step.kind == "output":
-            continue
         if step.kind in ("layer", "scale"):
             out = _weighted(network, step, read[0], tolerance)
         elif step.kind == "elementwise":
@@ -85,7 +76,7 @@ def _constants(network: nn.Module, graph: ChannelGraph, tolerance: float) -> dic
             out = torch.cat([read[0], torch.zeros(1, dtype=torch.float64)])[torch.from_numpy(step.source)]
         elif step.kind == "cat":
             out = torch.cat(read)
-        elif step.kind == "flatten":
+        elif step.kind in ("flatten", "output"):
             out = read[0]
         elif step.kind == "softmax":
             out = NAN.expand(len(step.ids))
