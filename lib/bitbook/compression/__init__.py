@@ -2,12 +2,15 @@
 
 from bitbook.compression import _baseline as baseline
 from bitbook.compression._allocate import allocate
-from bitbook.compression._assemble import assemble, weight_tensors
+from bitbook.compression._assemble import assemble
 from bitbook.compression._compensate import compensate, input_moments, layer_inputs
+from bitbook.compression._compress import compress
 from bitbook.compression._divergence import Divergence
 from bitbook.compression._front import beside, bytes_at, front, nondominated, pick
+from bitbook.compression._grid_to_budget import grid_to_budget
 from bitbook.compression._measure import measure
 from bitbook.compression._rate_distortion import RateDistortionTable, rate_distortion_table
+from bitbook.compression._select import select, weight_tensors
 
 __all__ = [
     "Divergence",
@@ -18,12 +21,15 @@ __all__ = [
     "beside",
     "bytes_at",
     "compensate",
+    "compress",
     "front",
+    "grid_to_budget",
     "input_moments",
     "layer_inputs",
     "measure",
     "nondominated",
     "pick",
     "rate_distortion_table",
+    "select",
     "weight_tensors",
 ]

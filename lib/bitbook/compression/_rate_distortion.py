@@ -19,7 +19,6 @@ from bitbook.compression._allocate import allocate
 from bitbook.compression._assemble import assemble
 from bitbook.compression._compensate import compensate
 from bitbook.compression._divergence import Divergence
-from bitbook.tasks import Task
 
 Coded = tuple[Mapping[str, ScalarCode], Mapping[str, np.ndarray]]
 
@@ -58,7 +57,6 @@ class RateDistortionTable:
 
 def rate_distortion_table(
     network: nn.Module,
-    task: Task,
     tensors: Mapping[str, np.ndarray],
     options: Sequence[Coded],
     divergence: Divergence,
@@ -81,7 +79,7 @@ def rate_distortion_table(
     weights = dict(scratch.named_parameters())
     with tqdm(total=costs.size, desc="layers and options", unit="pass") as bar:
         for o, (codes, books) in enumerate(options):
-            ledger = assemble(network, task, codes, books, reestimate=False).ledger()
+            ledger = assemble(network, codes, books).ledger()
             known = folder / f"{o}.npy" if folder else None
             if known and known.exists():
                 sizes[:, o], costs[:, o] = np.load(known)
@@ -94,7 +92,7 @@ def rate_distortion_table(
                     weights[name].copy_(torch.from_numpy(code.decode(books)))
                     outputs = training.logits(scratch, divergence.images)
                     weights[name].copy_(original)
-                costs[layer, o] = training.kl_divergence(divergence.float_logits, outputs)
+                costs[layer, o] = divergence.of(outputs)
                 bar.update()
             if known:
                 folder.mkdir(parents=True, exist_ok=True)

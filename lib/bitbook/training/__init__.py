@@ -6,20 +6,23 @@ cores.
 
 from __future__ import annotations
 
+from bitbook.networks import bake
 from bitbook.training._attack import adversarial_training, pgd
 from bitbook.training._augmentation import augment, sample
-from bitbook.training._batch_norm import reestimate_batch_norm
+from bitbook.training._batch_norm import IMAGES, reestimate_batch_norm
 from bitbook.training._distillation import distillation
-from bitbook.training._evaluation import device, evaluate, inputs, logits
+from bitbook.training._evaluation import Batch, batch_length, device, evaluate, evaluating, inputs, logits, run
 from bitbook.training._fit import History, Objective, cross_entropy, fit
 from bitbook.training._masks import Mask, gradual_sparsity, pruning
 from bitbook.training._metrics import kl_divergence, macro_f1, top1, top5
-from bitbook.training._parametrisation import attach, bake, original
+from bitbook.training._parametrisation import attach, original
 from bitbook.training._recipe import Recipe
 from bitbook.training._shared_values import SharedValues, lookup
 from bitbook.training._straight_through import Quantiser, StraightThrough, refreshing, straight_through
 
 __all__ = [
+    "IMAGES",
+    "Batch",
     "History",
     "Mask",
     "Objective",
@@ -31,10 +34,12 @@ __all__ = [
     "attach",
     "augment",
     "bake",
+    "batch_length",
     "cross_entropy",
     "device",
     "distillation",
     "evaluate",
+    "evaluating",
     "fit",
     "gradual_sparsity",
     "inputs",
@@ -47,6 +52,7 @@ __all__ = [
     "pruning",
     "reestimate_batch_norm",
     "refreshing",
+    "run",
     "sample",
     "straight_through",
     "top1",

@@ -23,11 +23,3 @@ def original(network: nn.Module, name: str) -> nn.Parameter:
     if parametrize.is_parametrized(owner, attribute):
         return owner.parametrizations[attribute].original
     return getattr(owner, attribute)
-
-
-def bake(network: nn.Module) -> None:
-    """Make every parametrised weight an ordinary parameter again, with the value that the network computed with."""
-    for module in network.modules():
-        if parametrize.is_parametrized(module):
-            for attribute in list(module.parametrizations):
-                parametrize.remove_parametrizations(module, attribute, leave_parametrized=True)

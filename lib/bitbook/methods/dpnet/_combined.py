@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from bitbook import training
 from bitbook.codes import Compressed, ScalarCode, entropy_bits
-from bitbook.compression._assemble import assemble, weight_tensors
+from bitbook.compression._assemble import assemble
+from bitbook.compression._select import weight_tensors
 from bitbook.methods.dpnet._cluster import Coded
 from bitbook.methods.dpnet._spending import Priced, Pruned, Spending, price_for
 from bitbook.tasks import Task
@@ -72,7 +73,7 @@ def combined(
         progress = step / steps
         if step % schedule.every == 0 and progress <= schedule.frozen:
             # What a bit of entropy takes in the file is measured anew each time: the coder does better than that.
-            target = _bits_within(AIMED * budget, assemble(network, task, *coded(), reestimate=False))
+            target = _bits_within(AIMED * budget, assemble(network, *coded()))
             share = training.gradual_sparsity(progress, final=1.0, end=schedule.ramp)
             spending.refresh(trained, start + share * (min(target, start) - start))
 
@@ -101,8 +102,8 @@ def combined(
     training.bake(trained)
     raised = price_for(weights, _entropy(codes))
     for _ in range(TRIES):
-        if len(assemble(trained, task, codes, books, reestimate=False).to_bytes()) <= budget:
-            file = assemble(trained, task, codes, books, seed=seed)
+        if len(assemble(trained, codes, books).to_bytes()) <= budget:
+            file = assemble(trained, codes, books, calibration=task.calibration(seed=seed))
             if len(file.to_bytes()) <= budget:
                 return file
         # The clusters stood still while the weights moved on, and so took a few more bits.

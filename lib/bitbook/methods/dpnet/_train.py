@@ -15,7 +15,8 @@ from torch import nn
 
 from bitbook import training
 from bitbook.codes import Compressed, ScalarCode
-from bitbook.compression._assemble import assemble, weight_tensors
+from bitbook.compression._assemble import assemble
+from bitbook.compression._select import weight_tensors
 from bitbook.methods.dpnet._cluster import Coded
 from bitbook.methods.dpnet._quantised import attach_quantisers, quantise
 from bitbook.methods.dpnet._regularised import LARGEST_PRODUCT, Drawn, ramping, regularised
@@ -116,7 +117,7 @@ def train(
         recipe = dataclasses.replace(recipe, epochs=shared_epochs, learning_rate=shared_learning_rate)
         options = {"objective": objective, "recipe": recipe, "name": about, "folder": folder and folder / "values"}
         coded = tune_values(student, task, coded, seed=seed, **options)
-    return assemble(student, task, *coded, reestimate=reestimate, seed=seed)
+    return assemble(student, *coded, calibration=task.calibration(seed=seed) if reestimate else None)
 
 
 def kmeans_layers(tensors: Mapping[str, np.ndarray], k: int | Mapping[str, int], *, seed: int = 0) -> Coded:

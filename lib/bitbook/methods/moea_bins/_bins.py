@@ -9,7 +9,8 @@ from torch import nn
 
 from bitbook.clustering import uniform_bins
 from bitbook.codes import Compressed, ScalarCode
-from bitbook.compression._assemble import assemble, weight_tensors
+from bitbook.compression._assemble import assemble
+from bitbook.compression._select import weight_tensors
 from bitbook.tasks import Task
 
 
@@ -42,4 +43,4 @@ def compress(
     ValueError for bins < 1.
     """
     codes, codebooks = shared_bins(weight_tensors(network), bins, full_width=full_width)
-    return assemble(network, task, codes, codebooks, reestimate=reestimate, seed=seed)
+    return assemble(network, codes, codebooks, calibration=task.calibration(seed=seed) if reestimate else None)

@@ -11,8 +11,9 @@ from tqdm import tqdm
 from bitbook import training
 from bitbook.codes import ScalarCode
 from bitbook.codes._container import coded_bytes
-from bitbook.compression._assemble import assemble, weight_tensors
+from bitbook.compression._assemble import assemble
 from bitbook.compression._compensate import compensate
+from bitbook.compression._select import weight_tensors
 from bitbook.methods.moea_bins._bins import shared_bins
 from bitbook.methods.moea_bins._merge import merge_neighbours, merged_values
 from bitbook.search._fast_divergence import FastDivergence
@@ -54,7 +55,7 @@ def waterfall(
             codes, books = make()
             weights = {layer: code.decode(books) for layer, code in codes.items()}
             divergence = fast(weights, reestimate=reestimate, mantissa=mantissa)[1]
-            file = assemble(fast.module, task, codes, books, reestimate=False, mantissa=mantissa)
+            file = assemble(fast.module, codes, books, mantissa=mantissa)
             rest = len(file.to_bytes()) - coded_bytes(codes, books)
             sizes = {"file": len(file.to_bytes()), "rest": rest, **index_sizes(codes, books)}
             records.add(name, {"divergence": divergence, **sizes})
