@@ -107,9 +107,7 @@ class Combined(training.Scheme):
         weight = rate_distortion_weight(weights, found.entropy())
         calibration = self.task.calibration(seed=self.seed)
         for _ in range(TRIES):
-            files = (
-                assemble(network, found, calibration=images) for images in (None, calibration)
-            )  # the quick one first
+            files = (assemble(network, found, calibration=images) for images in (None, calibration))
             if all(len(file.to_bytes()) <= self.budget for file in files):
                 return found
             # The clusters stood still while the weights moved on, and so took a few more bits.
