@@ -19,37 +19,25 @@ class _Lookup(torch.autograd.Function):
     """values[indices]; the gradient of a value is the sum over its members in float64 (and in order, on the CPU)."""
 
     @staticmethod
-    def forward(context: Any, values: Tensor, indices: Tensor) -> Tensor:
-        context.save_for_backward(values, indices)
+    def forward(context: Any, values: Tensor, indices: Tensor, share: Tensor | None) -> Tensor:
+        context.save_for_backward(values, indices, share)
         return values[indices]
 
     @staticmethod
-    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        values, indices = context.saved_tensors
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        values, indices, share = context.saved_tensors
         members = gradient.reshape(indices.numel(), *values.shape[1:]).double()
         total = torch.zeros_like(values, dtype=torch.float64).index_add_(0, indices.reshape(-1), members)
-        return total.to(values.dtype), None
+        return total.to(values.dtype) * (1 if share is None else share), None, None
 
 
-class _Scaled(torch.autograd.Function):
-    """The values as they are; their gradient times a share."""
-
-    @staticmethod
-    def forward(context: Any, values: Tensor, share: Tensor) -> Tensor:
-        context.save_for_backward(share)
-        return values.clone()
-
-    @staticmethod
-    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return gradient * context.saved_tensors[0], None
-
-
-def lookup(values: Tensor, indices: Tensor) -> Tensor:
+def lookup(values: Tensor, indices: Tensor, share: Tensor | None = None) -> Tensor:
     """Look shared values up, for training: values (k,) or (k, d), indices int64 of shape S give S or S x d.
 
-    The gradient of a shared value is the sum of its members' gradients (Han et al. 2016, equation 3).
+    The gradient of a shared value is the sum of its members' gradients (Han et al. 2016, equation 3), times a share if
+    one is given, (k,) or (k, 1).
     """
-    return _Lookup.apply(values, indices)
+    return _Lookup.apply(values, indices, share)
 
 
 class SharedValues(nn.Module):
@@ -78,8 +66,7 @@ class SharedValues(nn.Module):
         self.register_buffer("positions", positions)
 
     def forward(self, unused: Tensor) -> Tensor:
-        values = self.values if self.share is None else _Scaled.apply(self.values, self.share)
-        weights = lookup(values, self.indices)
+        weights = lookup(self.values, self.indices, self.share)
         if self.scales is not None:
             weights = weights * self.scales
         if self.positions is None:

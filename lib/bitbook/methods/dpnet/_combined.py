@@ -79,11 +79,9 @@ class Combined(training.Scheme):
         return self.schedule.bits * sum(tensor.size for tensor in weight_tensors(self.network).values())
 
     def prepare(self, network: nn.Module) -> None:
-        """Put clusters before all weights."""
         self.bits.attach(network, self.start)
 
     def objective(self, network: nn.Module, base: training.Objective) -> training.Objective:
-        """Distil the float network."""
         return training.distillation(self.network, temperature=self.schedule.temperature, share=self.schedule.share)
 
     def after_step(self, network: nn.Module, step: int, steps: int) -> None:
