@@ -80,27 +80,28 @@ class CodebookTuning(Scheme):
 
     coded: codes of any family with codebooks, (k,) or (k, d). A codebook entry's gradient is the mean of its members'
     (Han et al. sum them): a step then moves the weights as far as one that trains them freely, projected on what the
-    codes allow, whatever their number. Weight decay is left out for the codebooks.
+    codes allow, whatever their number. Weight decay is left out for the codebooks. Raises ValueError for a grid code.
     """
 
     coded: Coded = field(repr=False)
     checksum: str = field(init=False)
 
     def __post_init__(self) -> None:
+        for name, code in self.coded.codes.items():
+            if isinstance(getattr(code, "inner", code), GridCode):
+                raise ValueError(f"{name}: a grid code has no codebook to train: leave it out of what is tuned")
         mark = 0
         for name, weights in sorted(self.coded.decode().items()):
             mark = zlib.crc32(weights, zlib.crc32(name.encode(), mark))
         object.__setattr__(self, "checksum", f"{mark:08x}")
 
     def prepare(self, network: nn.Module) -> None:
-        """Put the codebooks in the weights' place; ValueError for a code that has none."""
+        """Put the codebooks in the weights' place."""
         like = next(network.parameters())
         values = {name: nn.Parameter(torch.tensor(book).to(like)) for name, book in self.coded.codebooks.items()}
         counts = self.coded.counts()
         for name, code in self.coded.codes.items():
             inner, positions = (code.inner, code.positions) if isinstance(code, SparseCode) else (code, None)
-            if isinstance(inner, GridCode):
-                raise ValueError(f"{name}: a grid code has no codebook to train: leave it out of what is tuned")
             members = torch.from_numpy(counts[inner.codebook]).reshape(-1, *[1] * (values[inner.codebook].ndim - 1))
             module = SharedValues(
                 values[inner.codebook],
