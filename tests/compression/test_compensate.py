@@ -71,5 +71,5 @@ def test_scales_are_kept_and_divided_out():
 
 def test_a_code_of_another_family_is_named_and_refused():
     code = GridCode(np.zeros((5, 8), int), np.full(5, 2), np.zeros(5, int))
-    with pytest.raises(ValueError, match="w: GPTQ rounding .* a grid code"):
+    with pytest.raises(ValueError, match=r"w: GPTQ rounding .* a grid code"):
         compensate({"w": np.zeros((5, 8))}, Coded({"w": code}, {}), {"w": np.eye(8)[None]})

@@ -103,11 +103,7 @@ class Combined(training.Scheme):
         training.bake(network)
         weight = rate_distortion_weight(weights, found.entropy())
         for _ in range(TRIES):
-            size = len(assemble(network, found, self.task, reestimate=False).to_bytes())
-            if (
-                size <= self.budget
-                and len(assemble(network, found, self.task, seed=self.seed).to_bytes()) <= self.budget
-            ):
+            if self._fits(network, found, reestimate=False) and self._fits(network, found, reestimate=True):
                 return found
             # The clusters stood still while the weights moved on, and so took a few more bits.
             again = partial(_cheapest, weights, found, weight)
