@@ -16,7 +16,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from bitbook import training
 from bitbook.clustering import InputFactor, compensated_rounding, input_factor
-from bitbook.codes import Code, Coded
+from bitbook.codes import Code, Coded, ScalarCode
 
 PASSES = 3  # with a price, code lengths and indices are found in turn; after three passes sizes stay within 0.1 %
 Moments = np.ndarray | tuple[np.ndarray, ...]
@@ -182,6 +182,9 @@ def compensate(
     error, in units of the squared mean distance between the values in use, where a uniform quantiser trades them at
     about 0.1; zero takes no account of bits.
     """
+    for name, code in coded.codes.items():
+        if not isinstance(code, ScalarCode):
+            raise ValueError(f"{name}: GPTQ rounding chooses among single values, and a {code.kind} code has none")
     found = {
         name: _one(tensors[name], code, coded.codebooks, moments[name], price) if name in moments else code
         for name, code in coded.codes.items()
