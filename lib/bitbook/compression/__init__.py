@@ -6,7 +6,7 @@ from bitbook.compression._assemble import assemble, weight_tensors
 from bitbook.compression._compensate import compensate, input_moments, layer_inputs
 from bitbook.compression._divergence import Divergence
 from bitbook.compression._front import beside, bytes_at, front, nondominated, pick
-from bitbook.compression._grid_search import Rounded, grid_to_budget
+from bitbook.compression._grid_search import Rounded, search_grid
 from bitbook.compression._kmeans import kmeans_layers
 from bitbook.compression._learned_step import LSQ, LearnedStep
 from bitbook.compression._measure import measure
@@ -27,7 +27,6 @@ __all__ = [
     "bytes_at",
     "compensate",
     "front",
-    "grid_to_budget",
     "input_moments",
     "kmeans_layers",
     "layer_inputs",
@@ -36,5 +35,6 @@ __all__ = [
     "pick",
     "rate_distortion_table",
     "retrain",
+    "search_grid",
     "weight_tensors",
 ]

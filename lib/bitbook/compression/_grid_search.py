@@ -30,7 +30,7 @@ class Rounded:
     step: float
 
 
-def grid_to_budget(
+def search_grid(
     network: nn.Module,
     weights: Mapping[str, np.ndarray],
     images: Tensor,
