@@ -15,7 +15,7 @@ from bitbook.compression._sequential import Levels, Rounding, round_in_turn, wat
 RATE_WEIGHT = 0.05  # of a bit, in squared steps; a uniform quantiser trades them at about 0.1
 PASSES = 8  # roundings of the whole network, at most
 NEAR = 0.03  # share of the budget within which all images are worth their time; until then a quarter of them
-CLOSE = 0.004  # share of the budget that may stay unused
+CLOSE = 0.008  # share of the budget that may stay unused
 SLOPE = -0.65  # d log(bytes) / d log(step) near two bits a weight
 LARGEST = 32767  # level
 
