@@ -31,7 +31,7 @@ def _logits(network, weights, biases, images):
     """Outputs of the network with these weights, its batch norms on the images' own statistics."""
     network = copy.deepcopy(network)
     network.load_state_dict({n: torch.as_tensor(v) for n, v in {**weights, **biases}.items()}, strict=False)
-    training.reestimate_batch_norm(network, images, seed=0, augmentation="none", count=len(images))
+    training.reestimate_batch_norm(network, images)
     return training.logits(network, images)
 
 
@@ -60,6 +60,13 @@ def test_impossible_budgets_are_refused(digits):
     network, images = digits
     with pytest.raises(ValueError, match="allow more"):
         search_grid(network, _weights(network), images[:50], 10)
+
+
+def test_an_ample_budget_gives_a_grid_as_fine_as_there_is(digits):
+    network, images = digits
+    weights = _weights(network)
+    found = search_grid(network, weights, images[:20], 10**6)
+    assert found.step < 1e-3 * np.std(weights["conv1.weight"])
 
 
 def test_a_lone_layer_is_best_for_centred_inputs_and_its_bias_keeps_the_mean():

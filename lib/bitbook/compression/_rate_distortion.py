@@ -19,7 +19,6 @@ from bitbook.compression._allocate import allocate
 from bitbook.compression._assemble import assemble
 from bitbook.compression._compensate import compensate
 from bitbook.compression._divergence import Divergence
-from bitbook.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,6 @@ class RateDistortionTable:
 
 def rate_distortion_table(
     network: nn.Module,
-    task: Task,
     tensors: Mapping[str, np.ndarray],
     options: Sequence[Coded],
     divergence: Divergence,
@@ -78,7 +76,7 @@ def rate_distortion_table(
     weights = dict(scratch.named_parameters())
     with tqdm(total=costs.size, desc="layers and options", unit="pass") as bar:
         for o, coded in enumerate(options):
-            ledger = assemble(network, coded, task, reestimate=False).ledger()
+            ledger = assemble(network, coded).ledger()
             known = folder / f"{o}.npy" if folder else None
             if known and known.exists():
                 sizes[:, o], costs[:, o] = np.load(known)

@@ -14,10 +14,11 @@ from tqdm import tqdm
 
 from bitbook import training
 from bitbook.clustering import input_factor
-from bitbook.compression._assemble import assemble, weight_tensors
+from bitbook.compression._assemble import assemble
 from bitbook.compression._compensate import input_moments
 from bitbook.compression._divergence import Divergence
 from bitbook.compression._front import nondominated
+from bitbook.compression._select import weight_tensors
 from bitbook.networks import checksum
 from bitbook.search._fast_divergence import FastDivergence
 from bitbook.search._gene_cost import GeneCost, Point
@@ -69,7 +70,7 @@ class GeneSearch:
             "temperature": temperature,
             "seed": seed,
         }
-        self.cost = GeneCost(self.genes, fast, task, folder / "layers")
+        self.cost = GeneCost(self.genes, fast, folder / "layers")
         self._sizes = Records(folder / "layers.jsonl", identity=self.identity)
         self._points = Records(folder / "points.jsonl", identity=self.identity)
         self._workers = Workers(self.cost, folder, workers=workers)
@@ -190,6 +191,7 @@ class GeneSearch:
         """
         train = self.task.calibration_images().images
         policy = self.task.recipe.augmentation
+        calibration = training.sample(train, training.IMAGES, policy=policy, seed=self.seed)
         own = training.sample(train, again, policy=policy, seed=self.seed + 3_000_000) if again else None
         trials = Trials(Candidate, self.folder / f"members-{again}", identity=self.identity | {"again": again})
         names = {point: hashlib.sha256(repr(point.genes).encode()).hexdigest()[:16] for point in points}
@@ -203,8 +205,8 @@ class GeneSearch:
                     if not self.cost.has(key):
                         self.cost.layer(key)
                 coded = self.cost.codes(point.genes)
-            options = {"seed": self.seed, "images": train, "mantissa": self.genes.mantissa(point.genes)}
-            compressed = assemble(self.network, coded, self.task, **options)
+            mantissa = self.genes.mantissa(point.genes)
+            compressed = assemble(self.network, coded, calibration=calibration, mantissa=mantissa)
             trials.add(
                 name,
                 compressed,

@@ -10,9 +10,10 @@ import numpy as np
 from torch import nn
 
 from bitbook.codes import Coded, fixed_bits, huffman_bits
-from bitbook.compression._assemble import assemble, weight_tensors
+from bitbook.compression._assemble import assemble
 from bitbook.compression._compensate import compensate, input_moments
 from bitbook.compression._divergence import Divergence
+from bitbook.compression._select import weight_tensors
 from bitbook.networks import checksum
 from bitbook.search._trials import Trials
 from bitbook.tasks import Task
@@ -76,19 +77,18 @@ def sweep(
     }
     trials = Trials(Candidate, folder, identity=identity)
     names = {(setting, t): f"{setting!r}-{t}" for t in treatments for setting in settings}
-    divergence, moments, train = None, None, None
+    divergence, moments, calibration = None, None, None
     for (setting, treatment), name in trials.progress(list(names.items())):
         if name in trials:
             continue
         if divergence is None:
-            train = task.calibration_images().images  # read once for all settings
+            calibration = task.calibration(seed=seed)  # drawn once for all settings
             divergence = Divergence(network, task, images=images, seed=seed)
         coded = coding(tensors, setting)
         if treatment == "compensated":
             moments = moments or input_moments(network, divergence.images)
             coded = compensate(tensors, coded, moments, price=price)
-        reestimate = treatment != "plain"
-        compressed = assemble(network, coded, task, reestimate=reestimate, seed=seed, images=train)
+        compressed = assemble(network, coded, calibration=None if treatment == "plain" else calibration)
         trials.add(
             name,
             compressed,
