@@ -7,7 +7,7 @@ from bitbook.compression._compensate import compensate, input_moments, layer_inp
 from bitbook.compression._compress import compress
 from bitbook.compression._divergence import Divergence
 from bitbook.compression._front import beside, bytes_at, front, nondominated, pick
-from bitbook.compression._grid_search import Rounded, grid_to_budget
+from bitbook.compression._grid_search import Rounded, search_grid
 from bitbook.compression._kmeans import kmeans_layers
 from bitbook.compression._learned_step import LSQ, LearnedStep
 from bitbook.compression._measure import measure
@@ -30,7 +30,6 @@ __all__ = [
     "compensate",
     "compress",
     "front",
-    "grid_to_budget",
     "input_moments",
     "kmeans_layers",
     "layer_inputs",
@@ -39,6 +38,7 @@ __all__ = [
     "pick",
     "rate_distortion_table",
     "retrain",
+    "search_grid",
     "select",
     "weight_tensors",
 ]
