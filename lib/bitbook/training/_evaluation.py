@@ -38,7 +38,8 @@ def run(network: nn.Module, data: Tensor | ImageFiles | Iterable[Batch], *, batc
     the arguments themselves, which are only brought to the network's device.
     """
     if isinstance(data, Tensor | ImageFiles):
-        data = (data[i : i + batch_size] for i in range(0, len(data), batch_size))
+        images = data
+        data = (images[i : i + batch_size] for i in range(0, len(images), batch_size))
     device = next(network.parameters()).device
     for batch in data:
         if isinstance(batch, Tensor):
