@@ -11,6 +11,7 @@ from bitbook.compression._grid_to_budget import grid_to_budget
 from bitbook.compression._measure import measure
 from bitbook.compression._rate_distortion import RateDistortionTable, rate_distortion_table
 from bitbook.compression._select import select, weight_tensors
+from bitbook.compression._state_dict import compress_state_dict, read_state_dict
 
 __all__ = [
     "Divergence",
@@ -22,6 +23,7 @@ __all__ = [
     "bytes_at",
     "compensate",
     "compress",
+    "compress_state_dict",
     "front",
     "grid_to_budget",
     "input_moments",
@@ -30,6 +32,7 @@ __all__ = [
     "nondominated",
     "pick",
     "rate_distortion_table",
+    "read_state_dict",
     "select",
     "weight_tensors",
 ]

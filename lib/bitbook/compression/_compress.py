@@ -81,7 +81,7 @@ def compress(
         watched = data[: 1 + int(np.searchsorted(sizes, MOMENT_SAMPLES))]
         moments = input_moments(plain, watched, memory=memory, only=chosen.tensors)
     if k is None:
-        trainable = [value for value in network.parameters() if value.requires_grad] or list(network.parameters())
+        trainable = [value for value in plain.parameters() if value.requires_grad] or list(plain.parameters())
         budget = budget or int(4 * sum(value.numel() for value in trainable) / ratio)
         file = grid_to_budget(plain, chosen.tensors, budget, moments=moments, calibration=data, progress=progress)
     else:
