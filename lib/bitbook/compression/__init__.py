@@ -7,15 +7,22 @@ from bitbook.compression._compensate import compensate, input_moments, layer_inp
 from bitbook.compression._compress import compress
 from bitbook.compression._divergence import Divergence
 from bitbook.compression._front import beside, bytes_at, front, nondominated, pick
-from bitbook.compression._grid_to_budget import grid_to_budget
+from bitbook.compression._grid_search import Rounded, grid_to_budget
+from bitbook.compression._kmeans import kmeans_layers
+from bitbook.compression._learned_step import LSQ, LearnedStep
 from bitbook.compression._measure import measure
 from bitbook.compression._rate_distortion import RateDistortionTable, rate_distortion_table
+from bitbook.compression._retrain import Retraining, retrain
 from bitbook.compression._select import select, weight_tensors
 from bitbook.compression._state_dict import compress_state_dict, read_state_dict
 
 __all__ = [
+    "LSQ",
     "Divergence",
+    "LearnedStep",
     "RateDistortionTable",
+    "Retraining",
+    "Rounded",
     "allocate",
     "assemble",
     "baseline",
@@ -27,12 +34,14 @@ __all__ = [
     "front",
     "grid_to_budget",
     "input_moments",
+    "kmeans_layers",
     "layer_inputs",
     "measure",
     "nondominated",
     "pick",
     "rate_distortion_table",
     "read_state_dict",
+    "retrain",
     "select",
     "weight_tensors",
 ]

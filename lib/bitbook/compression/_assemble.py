@@ -11,15 +11,14 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from bitbook import training
-from bitbook.codes import Code, Compressed
+from bitbook.codes import Code, Coded, Compressed
 from bitbook.compression._select import array
 from bitbook.networks import batch_norms, is_plain, plain_copy, unwrapped
 
 
 def assemble(
     network: nn.Module,
-    codes: Mapping[str, Code],
-    codebooks: Mapping[str, np.ndarray],
+    coded: Coded,
     *,
     calibration: Tensor | Iterable[training.Batch] | None = None,
     mantissa: int = 10,
@@ -31,7 +30,7 @@ def assemble(
 
     Args:
         network: any module; wrappers are taken off, parametrised weights are stored as the network computes them.
-        codes, codebooks: of the coded parameters, by name.
+        coded: codes of parameters, by name, with their codebooks.
         calibration: on which the batch norms' statistics are taken again: (N, C, H, W) images such as
             `Task.calibration` draws, or batches as `training.run` takes them; None keeps them.
         mantissa: bits that the float16 numbers of batch norms and biases keep of their 10.
@@ -46,8 +45,8 @@ def assemble(
         network = plain_copy(network)
         named = dict(network.named_parameters())
         with torch.no_grad():
-            for name, code in codes.items():
-                named[name].copy_(torch.from_numpy(code.decode(codebooks)))
+            for name, weights in coded.decode().items():
+                named[name].copy_(torch.from_numpy(weights))
         if calibration is not None:
             training.reestimate_batch_norm(network, calibration)
     norms = {
@@ -58,9 +57,9 @@ def assemble(
     trainable = [value for value in parameters if value.requires_grad] or parameters
     usual = Counter(eps for eps in norms.values() if 0 < eps < 1).most_common(1)
     return Compressed.from_state(
-        _state(network, codes),
-        codes=codes,
-        codebooks=codebooks,
+        _state(network, coded.codes),
+        codes=coded.codes,
+        codebooks=coded.codebooks,
         specification=specification,
         original_parameters=sum(value.numel() for value in trainable),
         half_source=all(value.dtype == torch.float16 for value in parameters),

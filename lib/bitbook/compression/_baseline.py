@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from bitbook.codes import ScalarCode
+from bitbook.codes import Coded, ScalarCode
 
 
-def grid(tensors: Mapping[str, np.ndarray], step: float) -> tuple[dict[str, ScalarCode], dict[str, np.ndarray]]:
+def grid(tensors: Mapping[str, np.ndarray], step: float) -> Coded:
     """Return codes and codebook of all tensors rounded to whole multiples of one step.
 
     tensors: float arrays by parameter name. The codebook holds the multiples between the smallest and the largest
@@ -23,7 +23,7 @@ def grid(tensors: Mapping[str, np.ndarray], step: float) -> tuple[dict[str, Scal
     if high - low >= 65536:
         raise ValueError(f"a step of {step} gives {high - low + 1:.0f} levels, more than 65,536; take a larger one")
     codes = {name: ScalarCode((level - low).astype(np.uint16), "grid") for name, level in levels.items()}
-    return codes, {"grid": stored_values(np.arange(low, high + 1) * step)}
+    return Coded(codes, {"grid": stored_values(np.arange(low, high + 1) * step)})
 
 
 def stored_values(values: np.ndarray) -> np.ndarray:

@@ -191,28 +191,28 @@ class GeneSearch:
         """
         train = self.task.calibration_images().images
         policy = self.task.recipe.augmentation
-        own = training.sample(train, again, policy=policy, seed=self.seed + 3_000_000) if again else None
         calibration = training.sample(train, training.IMAGES, policy=policy, seed=self.seed)
+        own = training.sample(train, again, policy=policy, seed=self.seed + 3_000_000) if again else None
         trials = Trials(Candidate, self.folder / f"members-{again}", identity=self.identity | {"again": again})
         names = {point: hashlib.sha256(repr(point.genes).encode()).hexdigest()[:16] for point in points}
         for point, name in trials.progress(list(names.items())):
             if name in trials:
                 continue
             if again:
-                codes, books = round_again(self.genes, point.genes, self.cost.divergence, own)
+                coded = round_again(self.genes, point.genes, self.cost.divergence, own)
             else:
                 for key in self.genes.keys(point.genes):
                     if not self.cost.has(key):
                         self.cost.layer(key)
-                codes, books = self.cost.codes(point.genes)
+                coded = self.cost.codes(point.genes)
             mantissa = self.genes.mantissa(point.genes)
-            compressed = assemble(self.network, codes, books, calibration=calibration, mantissa=mantissa)
+            compressed = assemble(self.network, coded, calibration=calibration, mantissa=mantissa)
             trials.add(
                 name,
                 compressed,
                 setting=point.divergence,
                 treatment="rounded again" if again else "searched",
-                **index_sizes(codes, books),
+                **index_sizes(coded),
                 file_bytes=len(compressed.to_bytes()),
                 divergence=divergence(compressed),
             )

@@ -14,7 +14,7 @@ from torch import nn
 from tqdm import tqdm
 
 from bitbook.clustering import uniform_bins
-from bitbook.codes import Compressed, ScalarCode, entropy_bits, fixed_bits, huffman_bits
+from bitbook.codes import Coded, Compressed, ScalarCode, entropy_bits, fixed_bits, huffman_bits
 from bitbook.compression._assemble import assemble
 from bitbook.compression._divergence import Divergence
 from bitbook.compression._front import nondominated
@@ -163,7 +163,7 @@ class BinSearch:
                 if name in indices and name not in codes:
                     parameter.copy_(torch.from_numpy(values[indices[name]].astype(np.float32)))
         calibration = self.task.calibration(seed=self.seed) if reestimate else None
-        return assemble(network, codes, {"shared": values}, calibration=calibration)
+        return assemble(network, Coded(codes, {"shared": values}), calibration=calibration)
 
     def members(self, solutions: Iterable[Solution | Merged], divergence: Divergence) -> list[Candidate]:
         """Return solutions as files, with their sizes and divergence; their setting is k."""
