@@ -14,6 +14,7 @@ from bitbook.compression._measure import measure
 from bitbook.compression._rate_distortion import RateDistortionTable, rate_distortion_table
 from bitbook.compression._retrain import Retraining, retrain
 from bitbook.compression._select import select, weight_tensors
+from bitbook.compression._state_dict import compress_state_dict, read_state_dict
 
 __all__ = [
     "LSQ",
@@ -29,6 +30,7 @@ __all__ = [
     "bytes_at",
     "compensate",
     "compress",
+    "compress_state_dict",
     "front",
     "input_moments",
     "kmeans_layers",
@@ -37,6 +39,7 @@ __all__ = [
     "nondominated",
     "pick",
     "rate_distortion_table",
+    "read_state_dict",
     "retrain",
     "search_grid",
     "select",
