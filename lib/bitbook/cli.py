@@ -7,12 +7,17 @@ import sys
 from pathlib import Path
 
 
+def printable(text: str) -> str:
+    """Return text without control characters, which a file or its name could send to the terminal."""
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+
+
 def info(arguments: argparse.Namespace) -> int:
     """Print what a file holds and where its bytes go."""
     from bitbook import load
 
     compressed = load(arguments.file)
-    print(f"network         {compressed.specification}")
+    print(f"network         {compressed.specification!r}")
     print(f"parameters      {compressed.original_parameters:,}")
     print(f"ratio           {compressed.ratio:.2f}")
     if compressed.ratio_fp16 is not None:
@@ -23,16 +28,21 @@ def info(arguments: argparse.Namespace) -> int:
 
 def verify(arguments: argparse.Namespace) -> int:
     """Load each file and decode its weights; print OK or the fault; fail if one is bad or missing."""
-    from bitbook import BitbookFormatError, load
+    import numpy as np
+
+    from bitbook import load
 
     bad = 0
     for path in arguments.file:
         try:
-            load(path).decode()
-            print(f"{path}: OK")
-        except (BitbookFormatError, OSError) as error:
-            print(f"{path}: {error}")
-            bad += 1
+            weights = load(path).decode()
+            fault = next((f"{name}: infinite weights" for name, v in weights.items() if not np.isfinite(v).all()), "OK")
+        except MemoryError:
+            fault = "does not fit into memory"
+        except Exception as error:  # whatever it is, the files after it are verified
+            fault = str(error) or type(error).__name__
+        print(printable(f"{path}: {fault}"))
+        bad += fault != "OK"
     return int(bad > 0)
 
 
@@ -135,7 +145,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return parsed.run(parsed)
     except (OSError, ValueError) as error:
-        print(f"bitbook: {error}", file=sys.stderr)
+        print(printable(f"bitbook: {error}"), file=sys.stderr)
         return 2
 
 

@@ -85,6 +85,8 @@ def checked(weights: np.ndarray, name: str) -> np.ndarray:
     weights = np.asarray(weights)
     if weights.size == 0:
         raise ValueError(f"{name} is empty: there is nothing to cluster")
+    if weights.dtype.kind not in "biuf":
+        raise ValueError(f"{name} are {weights.dtype}: only real numbers can be clustered")
     if weights.dtype not in (np.float32, np.float64):
         weights = weights.astype(np.float64)
     fit = np.abs(weights) <= LARGEST  # false for NaN

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._arrays import frozen_floats, rounded
+from ._arrays import NUMBERS, frozen_numbers, rounded, small_floats
 from ._code import Code
 from ._ledger import Ledger
 from ._names import check_name
+from ._specification import frozen_json
 
 if TYPE_CHECKING:
     from torch import nn
@@ -30,10 +31,10 @@ class Compressed:
 
     codes: a code for each coded parameter, by state-dict name. codebooks: float16 or float32 arrays by name, (k,) for
     scalar and (k, d) for vector codes; several codes may name one. dense: parameters and buffers that are stored as
-    they are, float16 or float32. batch_norm: by module name, (2, C) scale and shift of a folded batch norm, or (4, C)
-    weight, bias, mean and variance of a whole one. specification: a factory of bitbook.networks and its JSON
-    arguments. original_parameters: trainable parameters of the network before compression. half_source: whether its
-    weights were really float16. epsilon: the batch norms' own.
+    they are: float16 or float32, whole numbers of any width, booleans, complex numbers. batch_norm: by module name, (2,
+    C) scale and shift of a folded batch norm, or (4, C) weight, bias, mean and variance of a whole one. specification:
+    a factory of bitbook.networks and its JSON arguments. original_parameters: trainable parameters of the network
+    before compression. half_source: whether its weights were really float16. epsilon: the batch norms' own.
 
     Raises ValueError, naming the tensor, where parts do not fit together.
     """
@@ -48,9 +49,9 @@ class Compressed:
     epsilon: float = 1e-5
 
     def __post_init__(self) -> None:
-        codebooks = {name: frozen_floats(book, f"codebook {name!r}") for name, book in self.codebooks.items()}
-        dense = {name: frozen_floats(values, name) for name, values in self.dense.items()}
-        norms = {name: frozen_floats(rows, name) for name, rows in self.batch_norm.items()}
+        codebooks = {name: frozen_numbers(book, f"codebook {name!r}") for name, book in self.codebooks.items()}
+        dense = {name: frozen_numbers(values, name, kinds=NUMBERS) for name, values in self.dense.items()}
+        norms = {name: frozen_numbers(rows, name) for name, rows in self.batch_norm.items()}
         for name, book in codebooks.items():
             if book.ndim not in (1, 2) or not book.size:
                 raise ValueError(f"codebook {name!r}: shape {book.shape} is neither (k,) nor (k, d)")
@@ -62,6 +63,10 @@ class Compressed:
         for name, rows in norms.items():
             if rows.ndim != 2 or len(rows) not in (2, 4):
                 raise ValueError(f"{name}: a batch norm has shape (2, C) or (4, C), not {rows.shape}")
+            if len(rows) == 4 and rows[3].min(initial=0) < 0:
+                raise ValueError(f"{name}: has negative variances")
+            if len(rows) == 2 and np.abs(rows[0]).max(initial=0) * math.sqrt(2) > np.finfo(np.float32).max:
+                raise ValueError(f"{name}: its scale times sqrt(1 + epsilon) goes beyond float32")
         for name in (*codebooks, *self.codes, *dense, *norms):
             check_name(name)
         twice = [name for name in self.codes if name in dense]
@@ -74,7 +79,10 @@ class Compressed:
             raise ValueError("half_source must be a bool, epsilon a float between 0 and 1")
         if not isinstance(self.specification, Mapping):
             raise ValueError("specification must be a dict that JSON can hold")
-        specification = json.loads(json.dumps(self.specification, allow_nan=False))
+        try:
+            specification = frozen_json(json.loads(json.dumps(self.specification, allow_nan=False)))
+        except (TypeError, RecursionError) as error:
+            raise ValueError(f"specification must be a dict that JSON can hold: {error}") from None
         for name, value in (("codes", self.codes), ("codebooks", codebooks), ("dense", dense), ("batch_norm", norms)):
             object.__setattr__(self, name, MappingProxyType(dict(sorted(value.items()))))
         object.__setattr__(self, "specification", specification)
@@ -105,22 +113,35 @@ class Compressed:
         modules = [name.removesuffix(".running_var") for name in state if name.endswith(".running_var")]
         modules = [module for module in modules if f"{module}.weight" in state]  # others have nothing to fold into
 
-        def stored(values: np.ndarray) -> np.ndarray:
-            return rounded(values, mantissa) if dtype == np.float16 else values.astype(dtype)
+        def stored(name: str, *rows: np.ndarray) -> list[np.ndarray]:
+            """Return arrays in the type of the file, all in float32 where float16 cannot hold one of them."""
+            if rows[0].dtype.kind != "f":
+                return [*rows]
+            try:
+                held = [small_floats(row) for row in rows]
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from None
+            if dtype == np.float16 and all(row.dtype == dtype for row in held):
+                held = [rounded(row, mantissa) for row in held]
+                if all(np.isfinite(row).all() for row in held):
+                    return held
+            return [row.astype(np.float32) for row in rows]
 
         norms = {}
         for module in modules:
             weight, bias, mean, var = (state[f"{module}.{entry}"].astype(np.float64) for entry in BATCH_NORM)
             scale = weight / np.sqrt(var + epsilon)  # (C,)
             rows = {"folded": (scale, bias - mean * scale), "whole": (weight, bias, mean, var)}[batch_norm]
-            norms[module] = stored(np.stack(rows))
+            norms[module] = np.stack(stored(module, *rows))
         buffers = {f"{module}.{entry}" for module in modules for entry in BATCH_NORM}
         if original_parameters is None:
-            original_parameters = sum(v.size for name, v in state.items() if ".running_" not in name)
+            trained = [v for name, v in state.items() if ".running_" not in name and v.dtype.kind in "fc"]
+            original_parameters = sum(v.size for v in trained)
+        dense = {name: v for name, v in state.items() if name not in codes and name not in buffers}
         return cls(
             codes=codes,
             codebooks=codebooks,
-            dense={name: stored(v) for name, v in state.items() if name not in codes and name not in buffers},
+            dense={name: stored(name, v)[0] for name, v in dense.items()},
             specification=specification,
             original_parameters=original_parameters,
             batch_norm=norms,
@@ -129,12 +150,13 @@ class Compressed:
         )
 
     def decode(self) -> dict[str, np.ndarray]:
-        """Return every parameter and stored buffer as float32 under its state-dict name.
+        """Return every parameter and stored buffer under its state-dict name: floats as float32, others as they are.
 
         A folded batch norm comes back as weight = scale * sqrt(1 + epsilon), bias = shift, mean 0 and variance 1.
         """
         state = {name: code.decode(self.codebooks) for name, code in self.codes.items()}
-        state |= {name: values.astype(np.float32) for name, values in self.dense.items()}
+        for name, values in self.dense.items():
+            state[name] = values.astype(np.float32 if values.dtype.kind == "f" else values.dtype)
         for module, rows in self.batch_norm.items():
             rows = rows.astype(np.float64)
             if len(rows) == 2:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from bitbook import training
+from bitbook import networks, training
 from bitbook.codes import Code, Compressed
 from bitbook.datasets import ImageFiles
 from bitbook.tasks import Task
@@ -21,7 +21,8 @@ def weight_tensors(network: nn.Module) -> dict[str, np.ndarray]:
 
     Raises ValueError for a network without such weights.
     """
-    tensors = {name: _array(value) for name, value in network.named_parameters() if value.ndim > 1}
+    chosen = {name: v for name, v in network.named_parameters() if v.ndim > 1 and v.numel() and v.is_floating_point()}
+    tensors = {name: _array(name, value) for name, value in chosen.items()}
     if not tensors:
         raise ValueError("the network has no weights to share: give one with convolutions or linear layers")
     return tensors
@@ -58,15 +59,20 @@ def assemble(
         images = task.calibration_images().images if images is None else images
         training.reestimate_batch_norm(coded, images, seed=seed, augmentation=task.recipe.augmentation)
     return Compressed.from_state(
-        {name: _array(value) for name, value in coded.state_dict().items()},
+        {name: _array(name, value) for name, value in coded.state_dict().items()},
         codes=codes,
         codebooks=codebooks,
-        specification=getattr(network, "specification", {"factory": type(network).__qualname__, "arguments": {}}),
+        specification=networks.specification_of(network),
         original_parameters=sum(value.numel() for value in network.parameters()),
         epsilon=epsilons.pop(),
         mantissa=mantissa,
     )
 
 
-def _array(value: Tensor) -> np.ndarray:
-    return value.detach().float().cpu().numpy()
+def _array(name: str, value: Tensor) -> np.ndarray:
+    """Return a tensor as an array: floats as float32, whole numbers, booleans and complex numbers as they are."""
+    try:
+        value = value.detach().cpu().resolve_conj().resolve_neg()
+        return (value.float() if value.is_floating_point() else value).numpy()
+    except (AttributeError, RuntimeError, TypeError) as error:  # an extra state, a quantised or a sparse tensor
+        raise ValueError(f"{name}: {type(value).__name__} is not stored in files; remove it ({error})") from None
