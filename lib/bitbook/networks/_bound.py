@@ -30,8 +30,8 @@ def at_most(tensors: Iterable[Tensor]) -> Iterator[None]:
             tensors_left, numbers_left = tensors_left - 1, numbers_left - tensor.numel()
             if min(tensors_left, numbers_left) < 0:
                 raise ValueError(
-                    f"the module and the file differ in {type(module).__name__}.{name}: the specification asks for more "
-                    "weights than the file holds; give the matching module as into="
+                    f"the module and the file differ in {type(module).__name__}.{name}: the specification asks for "
+                    "more weights than the file holds; give the matching module as into="
                 )
 
     hooks = register_module_parameter_registration_hook(count), register_module_buffer_registration_hook(count)
