@@ -7,8 +7,7 @@ import torch
 from bitbook import training
 from bitbook.compression import assemble, measure, weight_tensors
 from bitbook.methods import moea_bins
-from bitbook.search import sweep
-from bitbook.search import sweep as sweep_function
+from bitbook.search import _sweep, sweep
 from bitbook.search._sweep import Candidate
 from bitbook.search._trials import Trials
 from torch import nn
@@ -29,8 +28,7 @@ def test_every_candidate_is_a_file_with_its_own_size(task, network, tmp_path, re
 def test_a_stopped_sweep_evaluates_nothing_twice(task, network, tmp_path, monkeypatch):
     first = sweep(network, task, moea_bins.shared_bins, [4], folder=tmp_path, images=50)
     made = []
-    original = sweep_function.__globals__["assemble"]
-    monkeypatch.setitem(sweep_function.__globals__, "assemble", lambda *a, **k: made.append(1) or original(*a, **k))
+    monkeypatch.setattr(_sweep, "assemble", lambda *a, **k: made.append(1) or assemble(*a, **k))
     again = sweep(network, task, moea_bins.shared_bins, [4, 5], folder=tmp_path, images=50)
     assert len(made) == 3  # the new bin count, by each treatment
     assert [c for c in again if c.setting == 4] == first
@@ -58,9 +56,9 @@ def test_divergence_is_that_of_the_outputs_in_float64(task, network, tmp_path):
 
 def test_assemble_leaves_the_network_alone_and_reestimates(task, network):
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    codes, codebooks = moea_bins.shared_bins(weight_tensors(network), 8)
-    kept = assemble(network, task, codes, codebooks, reestimate=False)
-    anew = assemble(network, task, codes, codebooks)
+    coded = moea_bins.shared_bins(weight_tensors(network), 8)
+    kept = assemble(network, coded, task, reestimate=False)
+    anew = assemble(network, coded, task)
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
     norm = next(iter(kept.batch_norm))
     assert not np.array_equal(kept.batch_norm[norm], anew.batch_norm[norm])
@@ -100,12 +98,12 @@ def test_a_module_of_ones_own_with_its_own_epsilon(task, epsilon, tmp_path):
     own = nn.Sequential(*layers).eval()
     for norm in norms:
         norm.running_var.fill_(1e-4)
-    codes, codebooks = moea_bins.shared_bins(weight_tensors(own), 5000)
+    coded = moea_bins.shared_bins(weight_tensors(own), 5000)
     if epsilon is None:
         with pytest.raises(ValueError, match="epsilon"):
-            assemble(own, task, codes, codebooks, reestimate=False)
+            assemble(own, coded, task, reestimate=False)
         return
-    assemble(own, task, codes, codebooks, reestimate=False).save(tmp_path / "own.bitbook")
+    assemble(own, coded, task, reestimate=False).save(tmp_path / "own.bitbook")
     images = task.calibration(20, seed=0)
     with pytest.raises(ValueError, match="unknown network factory"):
         bitbook.load(tmp_path / "own.bitbook").to_module()

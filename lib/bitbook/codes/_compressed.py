@@ -22,6 +22,7 @@ from ._specification import frozen_json
 if TYPE_CHECKING:
     from torch import nn
 
+FAR = 64  # standard deviations
 BATCH_NORM = ("weight", "bias", "running_mean", "running_var")
 
 
@@ -101,19 +102,23 @@ class Compressed:
         original_parameters: int | None = None,
         half_source: bool = False,
         epsilon: float = 1e-5,
+        epsilons: Mapping[str, float] | None = None,
     ) -> Compressed:
         """Return a Compressed of a whole state dict: what has no code is stored dense, batch norms folded or whole.
 
         batch_norm: "folded" or "whole". dtype: float16 or float32, of dense entries and batch norms; mantissa: bits
-        that float16 numbers keep of their 10. original_parameters: by default counted from the state.
+        that float16 numbers keep of their 10; what float16 cannot hold is stored as float32, and what is no float as it
+        is. original_parameters: by default counted from the state. epsilons: each batch norm's own, by module name; by
+        default everything with a weight and a running variance is one, with this epsilon.
         """
         if batch_norm not in ("folded", "whole") or not 0 <= mantissa <= 10:
             raise ValueError("batch_norm must be 'folded' or 'whole', mantissa a number from 0 to 10")
         state = {name: np.asarray(v) for name, v in state.items() if not name.endswith("num_batches_tracked")}
-        modules = [name.removesuffix(".running_var") for name in state if name.endswith(".running_var")]
-        modules = [module for module in modules if f"{module}.weight" in state]  # others have nothing to fold into
+        if epsilons is None:
+            modules = [name.removesuffix(".running_var") for name in state if name.endswith(".running_var")]
+            epsilons = {m: epsilon for m in modules if all(f"{m}.{entry}" in state for entry in BATCH_NORM)}
 
-        def stored(name: str, *rows: np.ndarray) -> list[np.ndarray]:
+        def stored(name: str, *rows: np.ndarray, half: bool = True) -> list[np.ndarray]:
             """Return arrays in the type of the file, all in float32 where float16 cannot hold one of them."""
             if rows[0].dtype.kind != "f":
                 return [*rows]
@@ -121,19 +126,25 @@ class Compressed:
                 held = [small_floats(row) for row in rows]
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from None
-            if dtype == np.float16 and all(row.dtype == dtype for row in held):
+            if half and dtype == np.float16 and all(row.dtype == dtype for row in held):
                 held = [rounded(row, mantissa) for row in held]
                 if all(np.isfinite(row).all() for row in held):
                     return held
             return [row.astype(np.float32) for row in rows]
 
         norms = {}
-        for module in modules:
+        for module, own in epsilons.items():
             weight, bias, mean, var = (state[f"{module}.{entry}"].astype(np.float64) for entry in BATCH_NORM)
-            scale = weight / np.sqrt(var + epsilon)  # (C,)
+            # (C,); decoded, it is multiplied by sqrt(1 + epsilon), and the module divides by sqrt(1 + own)
+            scale = weight / np.sqrt(var + own) * (math.sqrt(1 + own) / math.sqrt(1 + epsilon))
             rows = {"folded": (scale, bias - mean * scale), "whole": (weight, bias, mean, var)}[batch_norm]
-            norms[module] = np.stack(stored(module, *rows))
-        buffers = {f"{module}.{entry}" for module in modules for entry in BATCH_NORM}
+            # Means many deviations away, and variances below its precision, need more bits than float16 has.
+            near = np.abs(mean * scale).max(initial=0) <= FAR
+            with np.errstate(over="ignore"):
+                half = var.astype(np.float16).astype(np.float64)
+            held = np.allclose(np.sqrt(half + own), np.sqrt(var + own), rtol=2**-9, atol=0)
+            norms[module] = np.stack(stored(module, *rows, half=near and (held or batch_norm == "folded")))
+        buffers = {f"{module}.{entry}" for module in epsilons for entry in BATCH_NORM}
         if original_parameters is None:
             trained = [v for name, v in state.items() if ".running_" not in name and v.dtype.kind in "fc"]
             original_parameters = sum(v.size for v in trained)
@@ -141,7 +152,7 @@ class Compressed:
         return cls(
             codes=codes,
             codebooks=codebooks,
-            dense={name: stored(name, v)[0] for name, v in dense.items()},
+            dense={name: stored(name, v, half=".running_" not in name)[0] for name, v in dense.items()},
             specification=specification,
             original_parameters=original_parameters,
             batch_norm=norms,

@@ -197,20 +197,20 @@ class GeneSearch:
             if name in trials:
                 continue
             if again:
-                codes, books = round_again(self.genes, point.genes, self.cost.divergence, own)
+                coded = round_again(self.genes, point.genes, self.cost.divergence, own)
             else:
                 for key in self.genes.keys(point.genes):
                     if not self.cost.has(key):
                         self.cost.layer(key)
-                codes, books = self.cost.codes(point.genes)
+                coded = self.cost.codes(point.genes)
             options = {"seed": self.seed, "images": train, "mantissa": self.genes.mantissa(point.genes)}
-            compressed = assemble(self.network, self.task, codes, books, **options)
+            compressed = assemble(self.network, coded, self.task, **options)
             trials.add(
                 name,
                 compressed,
                 setting=point.divergence,
                 treatment="rounded again" if again else "searched",
-                **index_sizes(codes, books),
+                **index_sizes(coded),
                 file_bytes=len(compressed.to_bytes()),
                 divergence=divergence(compressed),
             )
