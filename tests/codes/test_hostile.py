@@ -25,7 +25,7 @@ def seal(table: dict, payload: bytes) -> bytes:
 
 
 def within_a_gib(folder: Path) -> subprocess.CompletedProcess:
-    """Load files in a process that may take 1 GiB more than Python and NumPy do; print name and fault, or OK, of each."""
+    """Load files in a process that may take 1 GiB more than Python and NumPy do; print the fault of each."""
     script = (
         "import pathlib, resource, sys, bitbook\n"
         "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
