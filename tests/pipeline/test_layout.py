@@ -29,3 +29,25 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="disk full"):
         write_atomically(path, "new")
     assert path.read_text() == "old"
+
+
+@pytest.mark.parametrize("link", ["results", "results/runs", "results/runs/tiny"])
+def test_outputs_are_removed_inside_the_results_only(tmp_path, link):
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / "runs" / "tiny").mkdir(parents=True)
+    kept = [elsewhere / "kept", elsewhere / "runs" / "kept", elsewhere / "runs" / "tiny" / "old"]
+    for file in kept:
+        file.touch()
+    (tmp_path / link).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / link).symlink_to(elsewhere / link.removeprefix("results").lstrip("/"))
+    results = Results(tmp_path / "results")
+    for folder in (elsewhere / "..", results.folder, results.output("run", ".."), results.output("run", "../../x")):
+        with pytest.raises(ValueError, match=r"outside of .*: nothing is deleted there"):
+            results.emptied(folder)
+    if link == "results":  # results that lie on another disk are results
+        assert results.emptied(results.output("run", "tiny")).is_dir()
+        assert [file.exists() for file in kept] == [True, True, False]
+    else:
+        with pytest.raises(ValueError, match=r"outside of .*: nothing is deleted there"):
+            results.emptied(results.output("run", "tiny"))
+        assert all(file.exists() for file in kept)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +39,19 @@ class Results:
     @classmethod
     def of(cls, params: Path) -> Results:
         return cls(root() / "results" / params.resolve().parent.relative_to(root()))
+
+    def emptied(self, folder: Path) -> Path:
+        """Return a folder among these results without what was in it, made where there is none.
+
+        Raises:
+            ValueError: where it lies elsewhere, symbolic links followed. Nothing is deleted there.
+        """
+        place, home = folder.resolve(), self.folder.resolve()
+        if place == home or not place.is_relative_to(home):
+            raise ValueError(f"{folder} is {place}, outside of {home}: nothing is deleted there; remove the link")
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir(parents=True)
+        return folder
 
     def data(self, task: str) -> Path:
         return self.folder / "data" / f"{task}.json"

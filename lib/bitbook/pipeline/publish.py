@@ -12,7 +12,7 @@ from typing import Any
 from bitbook.pipeline import tables
 from bitbook.pipeline.collect import COLUMNS, aggregate, rows_of
 from bitbook.pipeline.layout import Results, root
-from bitbook.pipeline.stages import read_params
+from bitbook.pipeline.params import check_name, read_params
 
 LARGEST = 1_000_000  # bytes of a file that Git is asked to keep
 TOLERANCE = 0.002  # of a value that another machine reports and this one measures
@@ -51,7 +51,7 @@ def imported_rows(folder: Path) -> list[dict[str, Any]]:
 
     results, rows = Results(folder), []
     for path in sorted((folder / "provenance").glob("*.json")):
-        rows += rows_of(results, path.stem)
+        rows += rows_of(results, check_name(path.stem, f"{path}:"))
     for row in rows:
         with tempfile.TemporaryDirectory() as fresh:
             metrics = measure([row["file"]], tasks.get(row["task"]), folder=Path(fresh))[row["file"]]

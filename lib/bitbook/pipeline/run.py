@@ -7,7 +7,6 @@ import json
 import math
 import os
 import random
-import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
@@ -85,11 +84,10 @@ class Run:
         self.work = self.store.folder
         self._count_test_reads()
         if self._stage:
-            self.folder = Path(self._stage["folder"])
-            shutil.rmtree(self.folder, ignore_errors=True)
+            self.folder = Results(Path(self._stage["results"])).emptied(Path(self._stage["folder"]))
         else:
             self.folder = root() / ".work" / "play" / name
-        self.folder.mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(parents=True, exist_ok=True)
         self._rows: dict[tuple[str, str], dict[str, Any]] = {}
 
     def _open_store(self, code: str) -> Store:
