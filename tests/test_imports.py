@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "cli": ANYTHING,
 }
 DOOR = ("bitbook.codes.compressed", "runtime")  # Compressed.to_module: the one import upward, inside of a function
-LAZY = {"pymoo", "dvc", "papermill", "nbconvert", "nbformat", "jupyter_client", "jinja2", "psutil", "yaml"}
+LAZY = {"pymoo", "dvc", "papermill", "nbconvert", "nbformat", "jupyter_client", "jinja2", "psutil", "ruamel"}
 KERNEL = "bitbook.pipeline.kernel"  # a script of its own, which is nothing but IPython's kernel
 
 

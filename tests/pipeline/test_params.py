@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 from bitbook.cli import main
 from bitbook.pipeline.params import check_name, read_params
+from dvc.utils.serialize import load_yaml
 
 KINDS = ("tasks", "notebooks", "nets", "runs")
 HOSTILE = [
@@ -96,18 +99,14 @@ def test_a_name_is_letters_digits_and_dashes(kind, tmp_path):
 @pytest.mark.parametrize("value", ["task", "net", "notebook"])
 def test_what_an_entry_names_keeps_the_rule(value, tmp_path):
     path = tmp_path / "params.yaml"
-    entries = {
-        "task": "nets: {a: {task: ../x}}",
-        "net": "runs: {a: {net: ../x}}",
-        "notebook": "runs: {a: {notebook: /x}}",
-    }
-    path.write_text(entries[value])
+    entry = {"task": "t"} if value == "task" else {"net": "n", "notebook": "b"}
+    path.write_text(json.dumps({"nets" if value == "task" else "runs": {"a": entry | {value: "../x"}}}))
     with pytest.raises(ValueError, match=rf"params.yaml: \w+: a: {value}: '[./]*x': a name is"):
         read_params(path)
 
 
 def test_a_key_names_a_net_or_a_run_not_both(tmp_path):
-    (tmp_path / "params.yaml").write_text("nets: {a: {}, b: {}}\nruns: {b: {}}\n")
+    (tmp_path / "params.yaml").write_text("nets: {a: {task: t}, b: {task: t}}\nruns: {b: {net: a, notebook: n}}\n")
     with pytest.raises(ValueError, match="b names both a net and a run"):
         read_params(tmp_path / "params.yaml")
 
@@ -158,3 +157,77 @@ def test_a_hostile_name_in_full_is_refused(project):
         (project.folder / "full/params.yaml").write_text(params(kind, name))
         project.run("dvc", "repro", "full/dvc.yaml", fails=True)
         assert_survived(project, files)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "holds None: it has to name tasks, notebooks, nets and runs"),
+        ("- a\n- b\n", r"holds \['a', 'b'\]: it has to name"),
+        ("runs", "holds 'runs': it has to name"),
+        ("runs: {a: {net: b, notebook: c}\nnets: {}", r", line \d: .*: mend the YAML there"),
+        ("runs:\n  a: {net: b, notebook: c}\n  a: {net: b, notebook: c}\n", r", line 3: found duplicate key \"a\""),
+        ("nets: {}\nruns: {}\nnets: {}\n", r", line 3: found duplicate key \"nets\""),
+        ("runs: [a, b]", r"runs is \['a', 'b'\]: write runs: {name: {...}}"),
+        ("tasks: digits", r"tasks is 'digits': write tasks: \[name, ...\]"),
+        ("runs: {a: }", "runs: a is None: write a: {net: ..., notebook: ...}"),
+        ("runs: {a: {k: 3}}", "runs: a has no net and no notebook: write a: {net: ..., notebook: ...}"),
+        ("nets: {a: {seed: 0}}", "nets: a has no task: write a: {task: ...}"),
+        ("nets: {2024: {task: t}}", "nets: 2024: a name is .* in quotes"),
+        ("nets: {true: {task: t}}", "nets: True: a name is .* in quotes"),
+        ("nets: {1.5: {task: t}}", "nets: 1.5: a name is .* in quotes"),
+        ("nets: {v1.5: {task: t}}", "nets: 'v1.5': a name is"),
+        ("nets: {a/b: {task: t}}", "nets: 'a/b': a name is"),
+        ("a: \x07", "special characters are not allowed"),
+    ],
+)
+def test_a_params_file_of_another_form_is_one_line_that_says_what_to_do(text, message, project, capsys):
+    (project.folder / "params.yaml").write_text(text)
+    assert main(["stage", "collect"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert re.search(f"^bitbook: params.yaml.*{message}", error)
+
+
+def test_bytes_that_are_not_text_are_one_line(project, capsys):
+    (project.folder / "params.yaml").write_bytes(b"nets: \xff")
+    assert main(["stage", "collect"]) == 2
+    assert "params.yaml: 'utf-8' codec can't decode byte 0xff" in capsys.readouterr().err
+
+
+def test_dvc_and_the_notebook_read_the_same_values(tmp_path):
+    scalars = "0x1F 12:30 2024-01-01 1. .5 +1 '1' "
+    scalars += "010 0o10 1e-3 1e-05 1E5 5e-324 on off yes no y NO true null ~ .inf -.inf 1_000"
+    values = ", ".join(f"p{number}: {scalar}" for number, scalar in enumerate(scalars.split()))
+    path = tmp_path / "params.yaml"
+    path.write_text(
+        f"runs: {{no: {{net: on, notebook: yes, {values}}}, '2024': &a {{net: a, notebook: b}}, b: {{<<: *a, k: 1}}}}"
+    )
+    runs = read_params(path)["runs"]
+    assert [(type(v), v) for v in runs["no"].values()] == [(type(v), v) for v in load_yaml(path)["runs"]["no"].values()]
+    assert runs.keys() == {"no", "2024", "b"}
+    assert runs["no"] | {"p7": 10, "p9": 1e-3, "p10": 1e-5, "p13": "on", "p22": math.inf} == runs["no"]
+    assert runs["b"] == {"net": "a", "notebook": "b", "k": 1}
+
+
+def test_a_key_that_other_readers_take_for_a_number_or_no_has_results(project):
+    text = "tasks: []\nnotebooks: [01_networks, 02_twice]\nnets: {tiny-s0: {task: tiny, epochs: 1}}\n"
+    entry = "{notebook: 02_twice, net: tiny-s0, k: 010, rate: 1e-3}"
+    endless = entry.replace("1e-3", ".inf")
+    (project.folder / "params.yaml").write_text(f"{text}runs: {{no: {entry}, '2024': {endless}}}\n")
+    project.repro()
+    for key, rate in (("no", 1e-3), ("2024", math.inf)):
+        assert project.json(f"results/provenance/{key}.json")["parameters"] == {"net": "tiny-s0", "k": 10, "rate": rate}
+        assert (project.folder / f"results/report/{key}.html").exists()
+    lock = load_yaml(project.folder / "dvc.lock")
+    assert lock["stages"]["run@no"]["params"]["params.yaml"]["runs.no"]["k"] == 10
+
+
+def test_a_wrong_parameter_of_a_run_is_said_before_its_network_is_trained(project, capsys):
+    path = project.folder / "params.yaml"
+    for wrong, message in (("k: 6.5", r"tiny-b: parameter k is 6\.5"), ("x: 1", "tiny-b: unknown parameter x")):
+        text = params("runs", "tiny-a")
+        path.write_text(text.replace("runs: {", f"runs: {{tiny-b: {{notebook: 02_twice, net: tiny-s0, {wrong}}}, "))
+        assert main(["stage", "net", "tiny-s0"]) == 2
+        assert re.search(f"params.yaml: runs: {message}", capsys.readouterr().err)
+    assert not (project.folder / "epochs.txt").exists()

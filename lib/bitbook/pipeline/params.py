@@ -23,7 +23,33 @@ def check_name(name: Any, what: str) -> str:
     if isinstance(name, str) and _NAME.fullmatch(name):
         return name
     rule = "a name is 1 to 100 letters, digits, - and _, and begins with a letter or a digit"
-    raise ValueError(f"{what} {name!r}: {rule}; rename it")
+    remedy = "rename it" if isinstance(name, str) else f"write it in quotes, if {name!r} is meant to be a name"
+    raise ValueError(f"{what} {name!r}: {rule}; {remedy}")
+
+
+def _load(params: Path) -> Any:
+    """Read YAML 1.2 as DVC does, by the same reader: `010` is ten, `1e-3` a number, `on` a word."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+    try:
+        return YAML(typ="safe").load(params.read_text(encoding="utf-8"))
+    except MarkedYAMLError as error:
+        place = f"{params}, line {error.problem_mark.line + 1}" if error.problem_mark else f"{params}"
+        raise ValueError(f"{place}: {error.problem}: mend the YAML there") from None
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{params}: {str(error).splitlines()[0]}: write it as YAML in UTF-8") from None
+
+
+def _part(params: Path, content: dict[str, Any], kind: str) -> Any:
+    """Return the names of a kind, a list or a mapping; nothing after the colon is none."""
+    wanted, example = (dict, "{name: {...}}") if kind in _NAMES_OF else (list, "[name, ...]")
+    part = wanted() if content.get(kind) is None else content[kind]
+    if not isinstance(part, wanted):
+        raise ValueError(f"{params}: {kind} is {part!r}: write {kind}: {example}")
+    for name in part:
+        check_name(name, f"{params}: {kind}:")
+    return part
 
 
 def read_params(params: Path) -> dict[str, dict[str, Any]]:
@@ -33,19 +59,21 @@ def read_params(params: Path) -> dict[str, dict[str, Any]]:
         Nets and runs by key.
 
     Raises:
-        ValueError: for a name that breaks the rule, and for a key of both a net and a run, whose results would collide.
+        ValueError: where the file is not YAML or not of the form of params.yaml, a name breaks the rule, or one is the
+            key of both a net and a run, whose results would collide.
     """
-    import yaml
-
-    content = yaml.safe_load(params.read_text())
-    for kind in ("tasks", "notebooks", "nets", "runs"):
-        for name in content.get(kind) or ():
-            check_name(name, f"{params}: {kind}:")
-    found = {kind: content.get(kind) or {} for kind in _NAMES_OF}
+    content = _load(params)
+    if not isinstance(content, dict):
+        raise ValueError(f"{params} holds {content!r:.60}: it has to name tasks, notebooks, nets and runs")
+    parts = {kind: _part(params, content, kind) for kind in ("tasks", "notebooks", *_NAMES_OF)}
     for kind, values in _NAMES_OF.items():
-        for key, entry in found[kind].items():
-            for value in (value for value in values if value in entry):
+        for key, entry in parts[kind].items():
+            if not isinstance(entry, dict) or (missing := [value for value in values if value not in entry]):
+                said = f"has no {' and no '.join(missing)}" if isinstance(entry, dict) else f"is {entry!r}"
+                form = ", ".join(f"{value}: ..." for value in values)
+                raise ValueError(f"{params}: {kind}: {key} {said}: write {key}: {{{form}}}")
+            for value in values:
                 check_name(entry[value], f"{params}: {kind}: {key}: {value}:")
-    if both := found["nets"].keys() & found["runs"].keys():
-        raise ValueError(f"{params}: {', '.join(sorted(both))} names both a net and a run")
-    return found
+    if both := parts["nets"].keys() & parts["runs"].keys():
+        raise ValueError(f"{params}: {', '.join(sorted(both))} names both a net and a run: rename one of them")
+    return {kind: parts[kind] for kind in _NAMES_OF}

@@ -233,7 +233,7 @@ class Run:
             about = {"command": self._stage["command"], "notebook": self.name, "parameters": self.parameters}
             about |= {"commit": provenance.commit(root()), "threads": threads(), "versions": provenance.versions()}
             write_atomically(results.metrics(key), to_json(metrics))
-            write_atomically(results.provenance(key), to_json(about | record))
+            write_atomically(results.provenance(key), to_json(about | record, finite=False))
         else:
             write_atomically(self.folder / "metrics.json", to_json(metrics))
 

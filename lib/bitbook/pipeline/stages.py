@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from bitbook.pipeline import notebook, processes, tables
 from bitbook.pipeline.layout import Results, root, write_atomically
+from bitbook.pipeline.parameters import check
 from bitbook.pipeline.params import check_name, read_params
 
 NETWORKS = "01_networks"  # the notebook of every `net` stage
@@ -32,13 +35,26 @@ def data(task: str, params: Path) -> None:
     write_atomically(results.folder / "keys" / f"{task}.json", tables.to_json(task))
 
 
+def _check_run(params: Path, key: str, entry: Mapping[str, Any]) -> None:
+    """Raise ValueError where the notebook of a run does not declare a parameter, or another type."""
+    try:
+        declared = notebook.parameters(notebook.read(root() / "notebooks" / f"{entry['notebook']}.ipynb"))
+        check({name: value for name, value in entry.items() if name != "notebook"}, declared)
+    except (FileNotFoundError, ValueError) as error:
+        raise ValueError(f"{params}: runs: {key}: {error}") from None
+
+
 def execute(kind: str, key: str, params: Path) -> None:
     """Run the notebook of a net or a run with its parameters."""
     from bitbook.pipeline.execute import execute
 
-    entries = read_params(params)[f"{kind}s"]
+    found = read_params(params)
+    entries = found[f"{kind}s"]
     if key not in entries:
         raise ValueError(f"{params} has no {kind} {key!r}: {', '.join(entries)}")
+    if kind == "net":  # a wrong parameter of a run is said before its network is trained
+        for run in (run for run, entry in found["runs"].items() if entry["net"] == key):
+            _check_run(params, run, found["runs"][run])
     parameters = dict(entries[key])
     name = NETWORKS if kind == "net" else parameters.pop("notebook")
     results = Results.of(params)
