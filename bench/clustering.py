@@ -23,8 +23,8 @@ from bitbook.clustering import (
     uniform_bins,
     vector_kmeans,
 )
-from bitbook.clustering.nearest import assign, pack
-from bitbook.clustering.threads import Workers
+from bitbook.clustering._nearest import assign, pack
+from bitbook.clustering._threads import Workers
 from safetensors.numpy import load_file
 
 

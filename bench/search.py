@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 from bitbook import tasks, training
-from bitbook.methods import moea_bins
+from bitbook.search import GeneSearch
 
 IMAGES, PARENTS, CANDIDATES, ROUNDS = 1000, 24, 96, 3
 
@@ -36,7 +36,7 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         made = []
         options = {"images": IMAGES, "finest": 0.5, "coarsest": 2.5}
-        start = timed(lambda: made.append(moea_bins.GeneSearch(network, task, folder=Path(folder) / "one", **options)))
+        start = timed(lambda: made.append(GeneSearch(network, task, folder=Path(folder) / "one", **options)))
         (search,) = made
         passes = sorted(timed(lambda: training.logits(network, search.cost.divergence.images)) for _ in range(ROUNDS))
         cpu, wall = passes[ROUNDS // 2]
@@ -55,7 +55,7 @@ def main() -> None:
 
         seconds = {}
         for workers in (1, 2):
-            fresh = moea_bins.GeneSearch(network, task, folder=Path(folder) / f"{workers}", workers=workers, **options)
+            fresh = GeneSearch(network, task, folder=Path(folder) / f"{workers}", workers=workers, **options)
             list(fresh._workers.each("layer", fresh.genes.keys(fresh.genes.uniform(0))[: 2 * workers]))  # starts them
             seconds[workers] = timed(lambda s=fresh: s.evolve(population=PARENTS, evaluations=2 * PARENTS))[1]
         speedup = seconds[1] / seconds[2]

@@ -18,7 +18,8 @@ import numpy as np
 import torch
 from bitbook import tasks
 from bitbook.clustering import kmeans1d
-from bitbook.methods import dpnet, weight_tensors
+from bitbook.compression import weight_tensors
+from bitbook.methods import dpnet
 from bitbook.training import Recipe, distillation, fit, logits
 from torch import Tensor, nn
 from torch.nn import functional as F

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from bitbook import datasets
+from bitbook import datasets, tasks, training
 
 ROOT = Path(__file__).parents[1]
 
@@ -113,3 +113,18 @@ def server() -> Iterator[Server]:
         yield state
         web.shutdown()
         thread.join()
+
+
+@pytest.fixture(scope="session")
+def task():
+    """The bundled digits."""
+    return tasks.get("digits")
+
+
+@pytest.fixture(scope="session")
+def network(task):
+    """A small network trained on the bundled digits for seconds; no test may change it."""
+    network, train = task.network(seed=0), task.train()
+    recipe = training.Recipe(epochs=4, batch_size=64, augmentation="crop1")
+    training.fit(network, train.images, train.labels, recipe, seed=0, progress=False)
+    return network.eval()

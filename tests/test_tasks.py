@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 from bitbook import datasets, networks, tasks
-from bitbook.datasets import canonical
-from bitbook.datasets.canonical import ImageSet
+from bitbook.datasets import _canonical as canonical
+from bitbook.datasets._canonical import ImageSet
 
 
 @pytest.mark.parametrize("name", [*tasks.TASKS, "imagenet", "imagenet-dev1000", "imagenet-mine-mobilenet_v2"])

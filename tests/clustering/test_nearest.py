@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 from bitbook.clustering import nearest_codewords
-from bitbook.clustering.nearest import assign, pack
-from bitbook.clustering.simd import host_lanes
-from bitbook.clustering.threads import Workers
+from bitbook.clustering._nearest import assign, pack
+from bitbook.clustering._simd import host_lanes
+from bitbook.clustering._threads import Workers
 
 
 def distances(rows, codebook):

@@ -3,7 +3,7 @@ import multiprocessing
 import numpy as np
 import pytest
 from bitbook.clustering import vector_kmeans
-from bitbook.clustering.threads import Workers
+from bitbook.clustering._threads import Workers
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])

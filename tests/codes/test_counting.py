@@ -8,7 +8,7 @@ import torch
 import torchvision
 from bitbook import Compressed, GridCode, ScalarCode, SparseCode, VectorCode
 from bitbook.codes import RULES, huffman_bits, recount
-from bitbook.codes.counting import Shared, admm_bits, deep_k_means_bits, han2016_bits, pqf_bits
+from bitbook.codes._counting import Shared, admm_bits, deep_k_means_bits, han2016_bits, pqf_bits
 
 # Nonzero weights, weights and levels of each layer of the AlexNet that came with ADMM-NN.
 ALEXNET = [

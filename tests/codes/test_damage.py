@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 from bitbook import BitbookFormatError
-from bitbook.codes.container import CHECKSUM_BYTES, checksum, decode
-from bitbook.codes.header import read_header, write_header
+from bitbook.codes._container import CHECKSUM_BYTES, checksum, decode
+from bitbook.codes._header import read_header, write_header
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

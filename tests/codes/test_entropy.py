@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from bitbook.codes.entropy import Alphabet, Coder, entropy_bits
-from bitbook.codes.model import PRECISION, Model, in_steps
-from bitbook.codes.prediction import FRACTION, OFFSETS, ONE, correlations, factors, solve
-from bitbook.codes.sections import LENGTH_BYTES, Reader, Writer
+from bitbook.codes._entropy import Alphabet, Coder, entropy_bits
+from bitbook.codes._model import PRECISION, Model, in_steps
+from bitbook.codes._prediction import FRACTION, OFFSETS, ONE, correlations, factors, solve
+from bitbook.codes._sections import LENGTH_BYTES, Reader, Writer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

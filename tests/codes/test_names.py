@@ -1,7 +1,7 @@
 """Patterns of names: readable, and back to exactly the same names."""
 
 import pytest
-from bitbook.codes.names import check_name, lengthen, shorten
+from bitbook.codes._names import check_name, lengthen, shorten
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 from bitbook import datasets
-from bitbook.datasets import canonical, digits
-from bitbook.datasets.canonical import ImageSet
+from bitbook.datasets import _canonical as canonical
+from bitbook.datasets import _digits as digits
+from bitbook.datasets._canonical import ImageSet
 from sklearn.datasets import load_digits
 
 RNG = np.random.default_rng(0)

@@ -8,8 +8,9 @@ import struct
 
 import numpy as np
 from bitbook.cli import main
-from bitbook.datasets import canonical, official
-from bitbook.datasets.canonical import ImageSet
+from bitbook.datasets import _canonical as canonical
+from bitbook.datasets import _official as official
+from bitbook.datasets._canonical import ImageSet
 
 
 def test_missing_set_is_fetched_once(server, tmp_path, monkeypatch, capsys):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from bitbook import datasets
-from bitbook.datasets.image_folder import wnids
+from bitbook.datasets._image_folder import wnids
 from PIL import Image
 from torchvision.transforms import v2
 

@@ -11,8 +11,9 @@ import tarfile
 import numpy as np
 import pytest
 from bitbook import datasets
-from bitbook.datasets import canonical, official
-from bitbook.datasets.canonical import ImageSet
+from bitbook.datasets import _canonical as canonical
+from bitbook.datasets import _official as official
+from bitbook.datasets._canonical import ImageSet
 
 RNG = np.random.default_rng(0)
 

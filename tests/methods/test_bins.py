@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from bitbook.methods import baseline, moea_bins
+from bitbook.compression import _baseline as baseline
+from bitbook.methods import moea_bins
 
 
 def test_bins_of_two_layers_by_hand():

@@ -8,10 +8,11 @@ import pytest
 from bitbook import training
 from bitbook.clustering import entropy_constrained
 from bitbook.codes import Compressed, ScalarCode
-from bitbook.methods import assemble, dpnet, weight_tensors
-from bitbook.methods.dpnet.cluster import priced_layers
-from bitbook.methods.dpnet.combined import _bits_within
-from bitbook.methods.dpnet.spending import Pruned, lamp_scores, price_for
+from bitbook.compression import assemble, weight_tensors
+from bitbook.methods import dpnet
+from bitbook.methods.dpnet._cluster import priced_layers
+from bitbook.methods.dpnet._combined import _bits_within
+from bitbook.methods.dpnet._spending import Pruned, lamp_scores, price_for
 from bitbook.networks import checksum
 
 SCHEDULE = dpnet.Schedule(ratio=12, epochs=2, every=5, batch_size=64)

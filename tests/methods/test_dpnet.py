@@ -1,10 +1,11 @@
-"""DP-Net without training on the bundled digits: optimal layers, the menu, and budgets that files keep."""
+"""DP-Net without training on the bundled digits: optimal layers, the rate-distortion table, budgets that files keep."""
 
 import kmeans1d
 import numpy as np
 import pytest
 from bitbook import training
-from bitbook.methods import Divergence, assemble, dpnet, weight_tensors
+from bitbook.compression import Divergence, assemble, rate_distortion_table, weight_tensors
+from bitbook.methods import dpnet
 
 
 def test_every_layer_is_clustered_as_well_as_a_peer_does(network):
@@ -22,25 +23,25 @@ def test_a_wider_step_takes_fewer_bits(network):
     assert all(len(used[1][name]) < len(used[0][name]) for name in tensors)
 
 
-def test_menu_measures_what_a_single_coded_layer_costs(task, network):
+def test_the_table_measures_what_a_single_coded_layer_costs(task, network):
     tensors, divergence = weight_tensors(network), Divergence(network, task, images=100)
     options = [dpnet.optimal_layers(tensors, k) for k in (2, 8)]
-    menu = dpnet.menu(network, task, tensors, options, divergence)
+    table = rate_distortion_table(network, task, tensors, options, divergence)
     layer = list(tensors).index("conv2.weight")
-    codes, books = menu.options[0]
+    codes, books = table.options[0]
     alone = assemble(network, task, {"conv2.weight": codes["conv2.weight"]}, books, reestimate=False)
     # Batch norm and the dense layers are stored in half precision in the file, so the two agree only nearly.
-    assert menu.divergence[layer, 0] == pytest.approx(divergence(alone), rel=0.05)
-    whole = assemble(network, task, *menu.options[1], reestimate=False)
-    assert menu.bytes[:, 1].sum() + menu.rest == len(whole.to_bytes())
+    assert table.divergence[layer, 0] == pytest.approx(divergence(alone), rel=0.05)
+    whole = assemble(network, task, *table.options[1], reestimate=False)
+    assert table.bytes[:, 1].sum() + table.rest == len(whole.to_bytes())
 
 
-def test_a_stopped_menu_resumes(task, network, tmp_path, monkeypatch):
+def test_a_stopped_table_resumes(task, network, tmp_path, monkeypatch):
     tensors, divergence = weight_tensors(network), Divergence(network, task, images=20)
     options = [dpnet.optimal_layers(tensors, k) for k in (2, 4)]
-    first = dpnet.menu(network, task, tensors, options, divergence, folder=tmp_path)
+    first = rate_distortion_table(network, task, tensors, options, divergence, folder=tmp_path)
     monkeypatch.setattr(training, "kl_divergence", lambda *_: pytest.fail("measured again"))
-    again = dpnet.menu(network, task, tensors, options, divergence, folder=tmp_path)
+    again = rate_distortion_table(network, task, tensors, options, divergence, folder=tmp_path)
     np.testing.assert_array_equal(again.divergence, first.divergence)
     np.testing.assert_array_equal(again.bytes, first.bytes)
     assert again.least == first.bytes.min(1).sum() + first.rest

@@ -12,7 +12,8 @@ import pytest
 import torch
 from bitbook import codes, training
 from bitbook.clustering import kmeans1d
-from bitbook.methods import Divergence, assemble, dpnet, weight_tensors
+from bitbook.compression import Divergence, assemble, weight_tensors
+from bitbook.methods import dpnet
 from torch import nn
 
 WEIGHTS = torch.tensor([[-1.1, -0.9, 0.1], [0.0, 1.9, 2.1]], dtype=torch.float64)

@@ -126,7 +126,7 @@ def test_a_fresh_clone_pulls_the_bundled_data_offline(tmp_path, new_project, mon
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nothing answers there
     project = new_project.__globals__["Project"](tmp_path / "clone")
     project.run("dvc", "pull", "data.dvc")
-    from bitbook.datasets import digits
+    from bitbook.datasets import _digits as digits
 
     digits.write(tmp_path / "digits.npz")
     assert (tmp_path / "clone/data/digits.npz").read_bytes() == (tmp_path / "digits.npz").read_bytes()

@@ -96,7 +96,7 @@ def test_the_place_of_the_checkout_is_not_told(project):
 
 def test_modules_name_what_the_cells_use_and_the_pipeline(notebook_file):
     found = modules(read(notebook_file([*CELLS, ("code", "from bitbook.clustering import kmeans1d")])))
-    assert {"bitbook.clustering.kmeans1d", "bitbook.pipeline.notebook", "bitbook.pipeline.kernel"} <= found.keys()
+    assert {"bitbook.clustering._kmeans1d", "bitbook.pipeline.notebook", "bitbook.pipeline.kernel"} <= found.keys()
     assert not {"bitbook.pipeline.publish", "bitbook.pipeline.stages", "bitbook.cli"} & found.keys()
 
 

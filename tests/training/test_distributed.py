@@ -16,7 +16,8 @@ from torch import nn
 CHILD = """
 import json, sys, torch
 from bitbook import datasets, networks
-from bitbook.training import Recipe, distributed, fit
+from bitbook.training import Recipe, fit
+from bitbook.training import _distributed as distributed
 torch.set_num_threads(1)
 train = datasets.load("digits", split="train")
 torch.manual_seed(0)
@@ -59,7 +60,7 @@ def test_two_processes_end_in_the_loss_of_one():
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(monkeypatch):
-    monkeypatch.setattr("bitbook.training.distributed.place", lambda: (0, 3))
+    monkeypatch.setattr("bitbook.training._distributed.place", lambda: (0, 3))
     train = datasets.load("digits", split="train")
     network = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
     with pytest.raises(ValueError, match="batch of 128 cannot be shared equally by 3 processes"):

@@ -9,7 +9,8 @@ import sys
 import pytest
 import torch
 from bitbook import datasets, networks, tasks
-from bitbook.training import Recipe, checkpoint, cross_entropy, evaluate, fit
+from bitbook.training import Recipe, cross_entropy, evaluate, fit
+from bitbook.training import _checkpoint as checkpoint
 from torch import nn
 from torch.nn import functional as F
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import torch
-from bitbook.training.parametrisation import attach, bake
-from bitbook.training.shared_values import SharedValues, lookup
+from bitbook.training._parametrisation import attach, bake
+from bitbook.training._shared_values import SharedValues, lookup
 from torch import nn
 
 RNG = torch.Generator().manual_seed(0)

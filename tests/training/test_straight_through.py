@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 from bitbook.clustering import kmeans1d
-from bitbook.training.parametrisation import attach, bake, original
-from bitbook.training.straight_through import StraightThrough, refreshing, straight_through
+from bitbook.training._parametrisation import attach, bake, original
+from bitbook.training._straight_through import StraightThrough, refreshing, straight_through
 from torch import nn
 
 WEIGHTS = torch.tensor([[-1.1, -0.9, 0.1], [0.0, 1.9, 2.1]], dtype=torch.float64)

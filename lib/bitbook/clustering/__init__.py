@@ -1,14 +1,14 @@
 """Numbers in, numbers out: clusterings of weights, with NumPy and Numba alone."""
 
-from .beside_zero import clusters_beside_zero
-from .clusters import Clusters
-from .compensated_rounding import InputFactor, compensated_rounding, input_factor
-from .entropy_constrained import entropy_constrained
-from .kmeans1d import kmeans1d, kmeans1d_layers
-from .nearest import nearest_codewords
-from .sorted_weights import SortedWeights, sort_weights
-from .uniform_bins import UniformBins, uniform_bins
-from .vector_kmeans import VectorClusters, vector_kmeans
+from ._beside_zero import clusters_beside_zero
+from ._clusters import Clusters
+from ._compensated_rounding import InputFactor, compensated_rounding, input_factor
+from ._entropy_constrained import entropy_constrained
+from ._kmeans1d import kmeans1d, kmeans1d_layers
+from ._nearest import nearest_codewords
+from ._sorted_weights import SortedWeights, sort_weights
+from ._uniform_bins import UniformBins, uniform_bins
+from ._vector_kmeans import VectorClusters, vector_kmeans
 
 __all__ = [
     "Clusters",

@@ -1,19 +1,19 @@
 """What a compressed tensor is, and the file that holds a network of them."""
 
-from .code import Code
-from .compressed import Compressed
-from .container import coded_bytes, decode, load, save
-from .counting import RULES, Count, recount
-from .difference import Difference, differences
-from .entropy import entropy_bits
-from .errors import BitbookFormatError
-from .grid import GridCode
-from .huffman import huffman_bits
-from .ledger import Ledger, Row
-from .packing import fixed_bits
-from .scalar import ScalarCode
-from .sparse import SparseCode
-from .vector import VectorCode
+from ._code import Code
+from ._compressed import Compressed
+from ._container import coded_bytes, decode, load, save
+from ._counting import RULES, Count, recount
+from ._difference import Difference, differences
+from ._entropy import entropy_bits
+from ._errors import BitbookFormatError
+from ._grid import GridCode
+from ._huffman import huffman_bits
+from ._ledger import Ledger, Row
+from ._packing import fixed_bits
+from ._scalar import ScalarCode
+from ._sparse import SparseCode
+from ._vector import VectorCode
 
 __all__ = [
     "RULES",

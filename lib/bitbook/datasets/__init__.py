@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from bitbook.datasets.canonical import SETS
-from bitbook.datasets.dataset import Dataset, DatasetDamaged, DatasetMissing, folder
-from bitbook.datasets.download import DownloadFailed, download
-from bitbook.datasets.image_folder import ImageFiles
-from bitbook.datasets.loading import fingerprint, load, observe_test_reads
-from bitbook.datasets.official import SOURCES, fetch
+from bitbook.datasets._canonical import SETS
+from bitbook.datasets._dataset import Dataset, DatasetDamaged, DatasetMissing, folder
+from bitbook.datasets._download import DownloadFailed, download
+from bitbook.datasets._image_folder import ImageFiles
+from bitbook.datasets._loading import fingerprint, load, observe_test_reads
+from bitbook.datasets._official import SOURCES, fetch
 
 __all__ = [
     "SETS",

@@ -13,16 +13,16 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from bitbook.networks.checksum import checksum
-from bitbook.networks.cifar_resnet import cifar_resnet
-from bitbook.networks.digits_cnn import digits_cnn
-from bitbook.networks.given import GIVEN, GivenWeights, WeightsDamaged, torchvision_specification, torchvision_weights
-from bitbook.networks.lenet5 import lenet5
-from bitbook.networks.normalise import Normalise
-from bitbook.networks.resnet9 import resnet9
-from bitbook.networks.shrunk import shrunk
-from bitbook.networks.torchvision_classifier import torchvision_classifier
-from bitbook.networks.wide_resnet import wide_resnet
+from bitbook.networks._checksum import checksum
+from bitbook.networks._cifar_resnet import cifar_resnet
+from bitbook.networks._digits_cnn import digits_cnn
+from bitbook.networks._given import GIVEN, GivenWeights, WeightsDamaged, torchvision_specification, torchvision_weights
+from bitbook.networks._lenet5 import lenet5
+from bitbook.networks._normalise import Normalise
+from bitbook.networks._resnet9 import resnet9
+from bitbook.networks._shrunk import shrunk
+from bitbook.networks._torchvision_classifier import torchvision_classifier
+from bitbook.networks._wide_resnet import wide_resnet
 
 __all__ = [
     "FACTORIES",

@@ -47,7 +47,7 @@ def imported_rows(folder: Path) -> list[dict[str, Any]]:
     Raises PublishError where a value differs by more than TOLERANCE from the one measured here, which is the one kept.
     """
     from bitbook import load, tasks
-    from bitbook.methods import measure
+    from bitbook.compression import measure
 
     results, rows = Results(folder), []
     for path in sorted((folder / "provenance").glob("*.json")):

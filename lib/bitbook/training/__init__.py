@@ -6,18 +6,18 @@ cores.
 
 from __future__ import annotations
 
-from bitbook.training.attack import adversarial_training, pgd
-from bitbook.training.augmentation import augment, sample
-from bitbook.training.batch_norm import reestimate_batch_norm
-from bitbook.training.distillation import distillation
-from bitbook.training.evaluation import device, evaluate, inputs, logits
-from bitbook.training.fit import History, Objective, cross_entropy, fit
-from bitbook.training.masks import Mask, gradual_sparsity, pruning
-from bitbook.training.metrics import kl_divergence, macro_f1, top1, top5
-from bitbook.training.parametrisation import attach, bake, original
-from bitbook.training.recipe import Recipe
-from bitbook.training.shared_values import SharedValues, lookup
-from bitbook.training.straight_through import Quantiser, StraightThrough, refreshing, straight_through
+from bitbook.training._attack import adversarial_training, pgd
+from bitbook.training._augmentation import augment, sample
+from bitbook.training._batch_norm import reestimate_batch_norm
+from bitbook.training._distillation import distillation
+from bitbook.training._evaluation import device, evaluate, inputs, logits
+from bitbook.training._fit import History, Objective, cross_entropy, fit
+from bitbook.training._masks import Mask, gradual_sparsity, pruning
+from bitbook.training._metrics import kl_divergence, macro_f1, top1, top5
+from bitbook.training._parametrisation import attach, bake, original
+from bitbook.training._recipe import Recipe
+from bitbook.training._shared_values import SharedValues, lookup
+from bitbook.training._straight_through import Quantiser, StraightThrough, refreshing, straight_through
 
 __all__ = [
     "History",

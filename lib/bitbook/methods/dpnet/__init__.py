@@ -5,23 +5,21 @@ of the paper could not be read, so how layers share a budget, what a cluster's b
 training makes a network clustering-friendly is our choice.
 """
 
-from .cluster import clustering_costs, entropy_constrained_layers, optimal_layers
-from .combined import Schedule, combined
-from .compress import compress, entropy_constrained_options
-from .menu import Menu, menu
-from .quantised import attach_quantisers, quantise
-from .regularised import Drawn, ramping, regularised
-from .robust import Attack, accuracies, compress_robust, train_robust
-from .shared import tune_values
-from .train import RIVALS, kmeans_layers, train
-from .uniform import LearnedStep, attach_learned_steps
+from ._cluster import clustering_costs, entropy_constrained_layers, optimal_layers
+from ._combined import Schedule, combined
+from ._compress import compress, entropy_constrained_options
+from ._quantised import attach_quantisers, quantise
+from ._regularised import Drawn, ramping, regularised
+from ._robust import Attack, accuracies, compress_robust, train_robust
+from ._shared import tune_values
+from ._train import RIVALS, kmeans_layers, train
+from ._uniform import LearnedStep, attach_learned_steps
 
 __all__ = [
     "RIVALS",
     "Attack",
     "Drawn",
     "LearnedStep",
-    "Menu",
     "Schedule",
     "accuracies",
     "attach_learned_steps",
@@ -33,7 +31,6 @@ __all__ = [
     "entropy_constrained_layers",
     "entropy_constrained_options",
     "kmeans_layers",
-    "menu",
     "optimal_layers",
     "quantise",
     "ramping",

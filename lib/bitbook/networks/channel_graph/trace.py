@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import fx, nn
 
+from bitbook.networks._normalise import Normalise
 from bitbook.networks.channel_graph.graph import ChannelGraph, ChannelGraphError
 from bitbook.networks.channel_graph.index_map import IndexMap
 from bitbook.networks.channel_graph.layers import Layers
 from bitbook.networks.channel_graph.operations import KINDS, Value, called, evaluate, works_in_place
 from bitbook.networks.channel_graph.rearrangements import Rearrangements
-from bitbook.networks.normalise import Normalise
 
 LEAVES = (nn.Conv2d, nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d, Normalise, IndexMap)
 

@@ -1,0 +1,183 @@
+"""Compressed: a network as codes, codebooks and the little that stays dense."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from os import PathLike
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ._arrays import frozen_floats, rounded
+from ._code import Code
+from ._ledger import Ledger
+from ._names import check_name
+
+if TYPE_CHECKING:
+    from torch import nn
+
+BATCH_NORM = ("weight", "bias", "running_mean", "running_var")
+
+
+@dataclass(frozen=True, eq=False)
+class Compressed:
+    """A compressed network: pure data, checked when it is made, never changed afterwards.
+
+    codes: a code for each coded parameter, by state-dict name. codebooks: float16 or float32 arrays by name, (k,) for
+    scalar and (k, d) for vector codes; several codes may name one. dense: parameters and buffers that are stored as
+    they are, float16 or float32. batch_norm: by module name, (2, C) scale and shift of a folded batch norm, or (4, C)
+    weight, bias, mean and variance of a whole one. specification: a factory of bitbook.networks and its JSON
+    arguments. original_parameters: trainable parameters of the network before compression. half_source: whether its
+    weights were really float16. epsilon: the batch norms' own.
+
+    Raises ValueError, naming the tensor, where parts do not fit together.
+    """
+
+    codes: Mapping[str, Code]
+    codebooks: Mapping[str, np.ndarray]
+    dense: Mapping[str, np.ndarray]
+    specification: Mapping[str, Any]
+    original_parameters: int
+    batch_norm: Mapping[str, np.ndarray] = field(default_factory=dict)
+    half_source: bool = False
+    epsilon: float = 1e-5
+
+    def __post_init__(self) -> None:
+        codebooks = {name: frozen_floats(book, f"codebook {name!r}") for name, book in self.codebooks.items()}
+        dense = {name: frozen_floats(values, name) for name, values in self.dense.items()}
+        norms = {name: frozen_floats(rows, name) for name, rows in self.batch_norm.items()}
+        for name, book in codebooks.items():
+            if book.ndim not in (1, 2) or not book.size:
+                raise ValueError(f"codebook {name!r}: shape {book.shape} is neither (k,) nor (k, d)")
+        for name, code in self.codes.items():
+            try:
+                code.check(codebooks)
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from None
+        for name, rows in norms.items():
+            if rows.ndim != 2 or len(rows) not in (2, 4):
+                raise ValueError(f"{name}: a batch norm has shape (2, C) or (4, C), not {rows.shape}")
+        for name in (*codebooks, *self.codes, *dense, *norms):
+            check_name(name)
+        twice = [name for name in self.codes if name in dense]
+        twice += [f"{m}.{e}" for m in norms for e in BATCH_NORM if f"{m}.{e}" in {**dense, **self.codes}]
+        if twice:
+            raise ValueError(f"given twice: {', '.join(twice)}")
+        if type(self.original_parameters) is not int or not 0 <= self.original_parameters < 2**63:
+            raise ValueError("original_parameters must be a whole number, 0 or more")
+        if type(self.half_source) is not bool or type(self.epsilon) is not float or not 0 < self.epsilon < 1:
+            raise ValueError("half_source must be a bool, epsilon a float between 0 and 1")
+        if not isinstance(self.specification, Mapping):
+            raise ValueError("specification must be a dict that JSON can hold")
+        specification = json.loads(json.dumps(self.specification, allow_nan=False))
+        for name, value in (("codes", self.codes), ("codebooks", codebooks), ("dense", dense), ("batch_norm", norms)):
+            object.__setattr__(self, name, MappingProxyType(dict(sorted(value.items()))))
+        object.__setattr__(self, "specification", specification)
+
+    @classmethod
+    def from_state(
+        cls,
+        state: Mapping[str, np.ndarray],
+        *,
+        codes: Mapping[str, Code],
+        codebooks: Mapping[str, np.ndarray],
+        specification: Mapping[str, Any],
+        batch_norm: str = "folded",
+        dtype: type = np.float16,
+        mantissa: int = 10,
+        original_parameters: int | None = None,
+        half_source: bool = False,
+        epsilon: float = 1e-5,
+    ) -> Compressed:
+        """Return a Compressed of a whole state dict: what has no code is stored dense, batch norms folded or whole.
+
+        batch_norm: "folded" or "whole". dtype: float16 or float32, of dense entries and batch norms; mantissa: bits
+        that float16 numbers keep of their 10. original_parameters: by default counted from the state.
+        """
+        if batch_norm not in ("folded", "whole") or not 0 <= mantissa <= 10:
+            raise ValueError("batch_norm must be 'folded' or 'whole', mantissa a number from 0 to 10")
+        state = {name: np.asarray(v) for name, v in state.items() if not name.endswith("num_batches_tracked")}
+        modules = [name.removesuffix(".running_var") for name in state if name.endswith(".running_var")]
+        modules = [module for module in modules if f"{module}.weight" in state]  # others have nothing to fold into
+
+        def stored(values: np.ndarray) -> np.ndarray:
+            return rounded(values, mantissa) if dtype == np.float16 else values.astype(dtype)
+
+        norms = {}
+        for module in modules:
+            weight, bias, mean, var = (state[f"{module}.{entry}"].astype(np.float64) for entry in BATCH_NORM)
+            scale = weight / np.sqrt(var + epsilon)  # (C,)
+            rows = {"folded": (scale, bias - mean * scale), "whole": (weight, bias, mean, var)}[batch_norm]
+            norms[module] = stored(np.stack(rows))
+        buffers = {f"{module}.{entry}" for module in modules for entry in BATCH_NORM}
+        if original_parameters is None:
+            original_parameters = sum(v.size for name, v in state.items() if ".running_" not in name)
+        return cls(
+            codes=codes,
+            codebooks=codebooks,
+            dense={name: stored(v) for name, v in state.items() if name not in codes and name not in buffers},
+            specification=specification,
+            original_parameters=original_parameters,
+            batch_norm=norms,
+            half_source=half_source,
+            epsilon=epsilon,
+        )
+
+    def decode(self) -> dict[str, np.ndarray]:
+        """Return every parameter and stored buffer as float32 under its state-dict name.
+
+        A folded batch norm comes back as weight = scale * sqrt(1 + epsilon), bias = shift, mean 0 and variance 1.
+        """
+        state = {name: code.decode(self.codebooks) for name, code in self.codes.items()}
+        state |= {name: values.astype(np.float32) for name, values in self.dense.items()}
+        for module, rows in self.batch_norm.items():
+            rows = rows.astype(np.float64)
+            if len(rows) == 2:
+                rows = np.stack([rows[0] * math.sqrt(1 + self.epsilon), rows[1], 0 * rows[0], 0 * rows[0] + 1])
+            state |= {f"{module}.{entry}": row.astype(np.float32) for entry, row in zip(BATCH_NORM, rows, strict=True)}
+        return state
+
+    def __reduce__(self) -> tuple[type, tuple]:
+        fields = (getattr(self, name) for name in self.__dataclass_fields__)
+        return type(self), tuple(dict(value) if isinstance(value, Mapping) else value for value in fields)
+
+    @cached_property
+    def _file(self) -> tuple[bytes, Ledger]:
+        from ._container import encode
+
+        return encode(self)
+
+    def to_bytes(self) -> bytes:
+        """Return the file as bytes; equal content gives equal bytes."""
+        return self._file[0]
+
+    def ledger(self) -> Ledger:
+        """Return where every byte of the file goes."""
+        return self._file[1]
+
+    @property
+    def ratio(self) -> float:
+        """4 bytes times the original trainable parameters, divided by the bytes of the file."""
+        return 4 * self.original_parameters / len(self.to_bytes())
+
+    @property
+    def ratio_fp16(self) -> float | None:
+        """The ratio from 2 bytes a parameter, where the source weights were really float16."""
+        return self.ratio / 2 if self.half_source else None
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the file, atomically."""
+        from ._container import save
+
+        save(self, path)
+
+    def to_module(self, *, into: nn.Module | None = None) -> nn.Module:
+        """Return a torch module with the decoded weights: see bitbook.runtime.to_module."""
+        from bitbook.runtime import to_module
+
+        return to_module(self, into=into)

@@ -1,0 +1,179 @@
+"""How each paper counts the size of a network: rules beside the file's own bytes, never mixed with them.
+
+A rule is a formula over numbers that the paper gives (`..._bits`) and a reading of these numbers off a file. A file
+whose codes the rule says nothing about is refused with ValueError.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from math import log2, prod
+
+import numpy as np
+
+from ._compressed import Compressed
+from ._entropy import entropy_bits
+from ._huffman import huffman_bits
+from ._packing import fixed_bits
+from ._scalar import ScalarCode
+from ._sparse import SparseCode
+from ._vector import VectorCode
+
+FLOAT = 32  # bits of a number that is not compressed
+HAN_INDEX_BITS = 4  # of a distance between weights, in the file that the authors released
+
+
+@dataclass(frozen=True)
+class Count:
+    """A size by a paper's rule: bits, bits of the original by the same rule, and what was counted."""
+
+    bits: float
+    original_bits: float
+    what: str
+
+    @property
+    def ratio(self) -> float:
+        """Compression ratio by the rule."""
+        return self.original_bits / self.bits
+
+
+@dataclass(frozen=True)
+class Shared:
+    """A tensor of `size` weights: flat places of the nonzero ones, the number 0..k-1 of each one's value, and k."""
+
+    size: int
+    places: np.ndarray
+    values: np.ndarray
+    k: int
+
+
+def moea(compressed: Compressed) -> list[Count]:
+    """Count as arXiv 2501.03095, Table I: indices into one codebook of the whole network, itself left out."""
+    codes = compressed.codes
+    if any(type(code) is not ScalarCode or code.scales is not None for code in codes.values()):
+        raise ValueError("moea counts scalar codes without scales only; this file has others")
+    if len({code.codebook for code in codes.values()}) != 1:
+        raise ValueError("moea counts one codebook for the whole network; this file has more, or none")
+    counts = np.bincount(np.concatenate([code.indices.ravel() for code in codes.values()]))
+    weights = int(counts.sum())
+    return [
+        Count(weights * fixed_bits(np.count_nonzero(counts)), FLOAT * weights, "indices of equal length"),
+        Count(huffman_bits(counts), FLOAT * weights, "indices, Huffman-coded"),
+    ]
+
+
+def pqf_bits(layers: Iterable[tuple[int, int, int]], rest: int) -> float:
+    """Return the bits of layers (indices, k, d), with float16 codebooks, and `rest` other parameters."""
+    return sum(indices * log2(k) + 16 * k * d for indices, k, d in layers) + FLOAT * rest
+
+
+def pqf(compressed: Compressed) -> list[Count]:
+    """Count as arXiv 2010.15703: indices, codebooks, 32 bits for each other parameter, batch norms as two vectors."""
+    layers = [(indices.size, k, d) for indices, k, d in _indexed(compressed, "pqf")]
+    rest = _dense(compressed) + 2 * sum(rows.shape[1] for rows in compressed.batch_norm.values())
+    original = FLOAT * (_coded(compressed) + rest)
+    return [Count(pqf_bits(layers, rest), original, "indices, codebooks, other parameters")]
+
+
+def han2016_bits(tensor: Shared, *, index_bits: int = HAN_INDEX_BITS) -> np.ndarray:
+    """Return the bits of a pruned tensor with its codebook, (2,): at fixed length, and Huffman-coded without tables.
+
+    Between two weights stands their distance; one over 2**index_bits takes fillers, which are stored as weights of
+    zero, so the codebook has a zero, too (arXiv 1510.00149, and the layout of the file released with it).
+    """
+    zeros = np.diff(tensor.places, prepend=-1) - 1
+    fillers = int((zeros >> index_bits).sum())
+    bits = fixed_bits(tensor.k + 1)
+    distances = np.bincount(zeros & (1 << index_bits) - 1, minlength=1 << index_bits)
+    distances[-1] += fillers
+    fixed = (len(zeros) + fillers) * (bits + index_bits)
+    coded = huffman_bits([fillers, *np.bincount(tensor.values)]) + huffman_bits(distances)
+    return np.array([fixed, coded]) + (FLOAT << bits)
+
+
+def han2016(compressed: Compressed) -> list[Count]:
+    """Count as Deep Compression: values, distances, codebooks, 32 bits for each dense parameter; no batch norm."""
+    tensors = list(_shared(compressed, "han2016"))
+    rest = FLOAT * _dense(compressed)
+    fixed, coded = (sum(map(han2016_bits, tensors)) + rest).tolist()
+    original = FLOAT * _coded(compressed) + rest
+    what = f"values, {HAN_INDEX_BITS}-bit distances, codebooks, dense parameters"
+    return [Count(fixed, original, what), Count(coded, original, "the same with Huffman codes, without their tables")]
+
+
+def admm_bits(layers: Iterable[tuple[int, int]]) -> int:
+    """Return the bits of "weight data": (nonzero weights, levels) of each layer; zero is no level."""
+    return sum(nonzeros * fixed_bits(levels) for nonzeros, levels in layers)
+
+
+def admm(compressed: Compressed) -> list[Count]:
+    """Count as arXiv 1811.01907: nonzero weights, then "weight data"; no positions, codebooks, biases, batch norms."""
+    layers = [(len(tensor.places), tensor.k) for tensor in _shared(compressed, "admm")]
+    original = FLOAT * _coded(compressed)
+    return [
+        Count(FLOAT * sum(nonzeros for nonzeros, _ in layers), original, "nonzero weights as floats"),
+        Count(admm_bits(layers), original, "nonzero weights in the bits of their levels"),
+    ]
+
+
+def deep_k_means_bits(layers: Iterable[tuple[np.ndarray, int, int]], rest: int) -> float:
+    """Return the bits of layers (uses of each codeword, k, d): entropy, float32 codebooks, and the `rest`."""
+    return sum(entropy_bits(uses) + FLOAT * k * d for uses, k, d in layers) + FLOAT * rest
+
+
+def deep_k_means(compressed: Compressed) -> list[Count]:
+    """Count as Wu et al. 2018: entropy of indices, 32 bits for codebooks and dense parameters; no batch norm."""
+    layers = [(np.bincount(indices.ravel()), k, d) for indices, k, d in _indexed(compressed, "deep-k-means")]
+    rest = _dense(compressed)
+    original = FLOAT * (_coded(compressed) + rest)
+    return [Count(deep_k_means_bits(layers, rest), original, "entropy of indices, codebooks, dense parameters")]
+
+
+RULES: dict[str, Callable[[Compressed], list[Count]]] = {
+    "moea": moea,
+    "pqf": pqf,
+    "han2016": han2016,
+    "admm": admm,
+    "deep-k-means": deep_k_means,
+}
+
+
+def recount(compressed: Compressed, rule: str) -> list[Count]:
+    """Return the sizes of a file by a paper's rule, a key of RULES; ValueError where its codes do not fit the rule."""
+    if rule not in RULES:
+        raise ValueError(f"there is no rule {rule!r}, only {', '.join(RULES)}")
+    return RULES[rule](compressed)
+
+
+def _indexed(compressed: Compressed, rule: str) -> Iterator[tuple[np.ndarray, int, int]]:
+    """Yield indices, k and d of each layer; d is 0 where an earlier layer has the same codebook."""
+    seen: set[str] = set()
+    for name, code in compressed.codes.items():
+        if not isinstance(code, ScalarCode | VectorCode) or getattr(code, "scales", None) is not None:
+            raise ValueError(f"{name}: {rule} counts indices of codewords without scales, not a {code.kind} code")
+        book = compressed.codebooks[code.codebook]
+        yield code.indices, len(book), 0 if code.codebook in seen else book.size // len(book)
+        seen.add(code.codebook)
+
+
+def _shared(compressed: Compressed, rule: str) -> Iterator[Shared]:
+    """Yield each layer as shared values, zeros apart."""
+    for name, code in compressed.codes.items():
+        inner = code.inner if isinstance(code, SparseCode) else code
+        if not isinstance(inner, ScalarCode) or inner.scales is not None:
+            raise ValueError(f"{name}: {rule} counts shared values and zeros without scales, not a {code.kind} code")
+        book = compressed.codebooks[inner.codebook]
+        used = inner.indices[book[inner.indices] != 0]
+        numbers = np.cumsum(book != 0) - 1  # (k,) of each nonzero value
+        yield Shared(
+            prod(code.shape), np.flatnonzero(code.decode(compressed.codebooks)), numbers[used], numbers[-1] + 1
+        )
+
+
+def _coded(compressed: Compressed) -> int:
+    return sum(prod(code.shape) for code in compressed.codes.values())
+
+
+def _dense(compressed: Compressed) -> int:
+    return sum(values.size for values in compressed.dense.values())

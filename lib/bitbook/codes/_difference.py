@@ -1,0 +1,75 @@
+"""What differs between two files: header, weights, codes and sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from ._compressed import Compressed
+from ._container import describe
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One thing that is not the same: where, of what kind ("header", "weights", "codes", "bytes"), and how."""
+
+    section: str
+    kind: str
+    what: str
+
+
+def differences(one: Compressed, other: Compressed) -> list[Difference]:
+    """Return all that differs between two networks, the first taken as the old one."""
+    return [*_header(one, other), *_weights(one, other), *_codes(one, other), *_bytes(one, other)]
+
+
+def _header(one: Compressed, other: Compressed) -> Iterator[Difference]:
+    for field in ("specification", "original_parameters", "half_source", "epsilon"):
+        old, new = getattr(one, field), getattr(other, field)
+        if old != new:
+            yield Difference("file", "header", f"{field}: {old} -> {new}")
+
+
+def _weights(one: Compressed, other: Compressed) -> Iterator[Difference]:
+    before, after = one.decode(), other.decode()
+    for name in sorted(before.keys() | after.keys()):
+        old, new = before.get(name), after.get(name)
+        if old is None or new is None:
+            yield Difference(name, "weights", "only in the " + ("second" if old is None else "first"))
+        elif old.shape != new.shape:
+            yield Difference(name, "weights", f"shape {old.shape} -> {new.shape}")
+        elif changed := np.count_nonzero(old != new):
+            yield Difference(
+                name, "weights", f"{changed:,} of {old.size:,} differ, by up to {np.abs(old - new).max():.3g}"
+            )
+
+
+def _codes(one: Compressed, other: Compressed) -> Iterator[Difference]:
+    for name in sorted(one.codes.keys() & other.codes.keys()):
+        old, new = one.codes[name], other.codes[name]
+        if describe(old) != describe(new):
+            yield Difference(name, "codes", f"{describe(old)} -> {describe(new)}")
+        for part, values in vars(old).items():
+            theirs = getattr(new, part, None)
+            if isinstance(values, np.ndarray) and isinstance(theirs, np.ndarray) and values.shape == theirs.shape:
+                changed = np.count_nonzero(values != theirs)
+                if changed:
+                    yield Difference(name, "codes", f"{changed:,} of {values.size:,} {part} differ")
+    for name in sorted(one.codebooks.keys() | other.codebooks.keys()):
+        old, new = one.codebooks.get(name), other.codebooks.get(name)
+        if old is None or new is None or not np.array_equal(old, new):
+            sizes = " -> ".join("none" if book is None else f"{book.dtype} {book.shape}" for book in (old, new))
+            yield Difference(name, "codes", f"codebook {sizes}")
+
+
+def _bytes(one: Compressed, other: Compressed) -> Iterator[Difference]:
+    before, after = ({(r.section, r.part): r.bytes for r in c.ledger().rows} for c in (one, other))
+    for section, part in dict.fromkeys([*before, *after]):
+        old, new = before.get((section, part), 0), after.get((section, part), 0)
+        if old != new:
+            yield Difference(section, "bytes", f"{part}: {old:,} -> {new:,}")
+    old, new = one.ledger().total, other.ledger().total
+    if old != new:
+        yield Difference("file", "bytes", f"total: {old:,} -> {new:,} ({new / old - 1:+.1%})")

@@ -1,0 +1,98 @@
+"""GridCode: whole numbers times a power of two, with a bit depth of its own for each output channel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from ._arrays import frozen
+from ._code import Codebooks
+from ._entropy import Alphabet
+from ._sections import Reader, Writer
+
+MAX_DEPTH = 16
+LOWEST, HIGHEST = -64, 63  # exponents
+DEPTHS = Alphabet(MAX_DEPTH + 1, "depths")
+EXPONENTS = Alphabet(HIGHEST - LOWEST + 1, "exponents")
+
+
+@dataclass(frozen=True, eq=False)
+class GridCode:
+    """Weights 2**exponent * value, with value in -2**(depth-1)..2**(depth-1)-1 (Self-Compressing Networks, equation 1).
+
+    values: whole numbers in the shape of the tensor, (out, ...). depths: (out,) bits of each output channel, 0..16; a
+    channel of no bits is zero and takes no space. exponents: (out,) from -64 to 63; 0 where the depth is 0.
+    """
+
+    values: np.ndarray
+    depths: np.ndarray
+    exponents: np.ndarray
+    kind: ClassVar[str] = "grid"
+
+    def __post_init__(self) -> None:
+        limits = {"depths": (0, MAX_DEPTH), "exponents": (LOWEST, HIGHEST), "values": (-(2**15), 2**15 - 1)}
+        for name, (low, high) in limits.items():
+            array = np.asarray(getattr(self, name))
+            if array.dtype.kind not in "iu" or (array.size and not low <= array.min() <= array.max() <= high):
+                raise ValueError(f"{name}: must be whole numbers in {low}..{high}")
+            object.__setattr__(self, name, frozen(array, np.int16 if name == "values" else np.int8))
+        if not self.values.shape[:1] == self.depths.shape == self.exponents.shape:
+            raise ValueError("depths and exponents must have one entry for each output channel of the values")
+        half = np.where(self.depths > 0, 1 << np.maximum(self.depths.astype(int), 1) >> 1, 0)  # (out,)
+        rows = self.values.reshape(len(half), -1)
+        if ((rows < -half[:, None]) | (rows >= np.maximum(half, 1)[:, None])).any():
+            raise ValueError("values: some channel holds a value that its depth has no room for")
+        if self.exponents[self.depths == 0].any():
+            raise ValueError("exponents: must be 0 where the depth is 0")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the tensor."""
+        return self.values.shape
+
+    def check(self, codebooks: Codebooks) -> None:
+        """Do nothing: the code needs no codebook."""
+
+    def decode(self, codebooks: Codebooks) -> np.ndarray:
+        """Return the weights as float32 in the shape of the tensor."""
+        exponents = self.exponents.reshape(-1, *[1] * (len(self.shape) - 1)).astype(np.int32)
+        return np.ldexp(self.values.astype(np.float32), exponents)
+
+    def describe(self) -> str:
+        """Return nothing: all is in the sections."""
+        return ""
+
+    def write(self, writer: Writer, codebooks: Codebooks, mask: np.ndarray | None = None) -> None:
+        """Write depths, exponents, and the values of all channels of equal depth together."""
+        writer.symbols("scales", self.depths, DEPTHS)
+        writer.symbols("scales", self.exponents[self.depths > 0] - LOWEST, EXPONENTS)
+        for depth in np.unique(self.depths[self.depths > 0]).tolist():
+            alphabet = _values(depth)
+            writer.symbols("codes", self.values[self.depths == depth] + alphabet.size // 2, alphabet)
+
+    @classmethod
+    def read(
+        cls,
+        words: list[str],
+        shape: tuple[int, ...],
+        reader: Reader,
+        codebooks: Codebooks,
+        mask: np.ndarray | None = None,
+    ) -> GridCode:
+        """Return what was written."""
+        depths = reader.symbols(shape[:1], DEPTHS)
+        exponents = np.zeros(len(depths), np.int8)
+        exponents[depths > 0] = reader.symbols((int((depths > 0).sum()),), EXPONENTS).astype(np.int16) + LOWEST
+        values = np.zeros(shape, np.int16)
+        for depth in np.unique(depths[depths > 0]).tolist():
+            alphabet, chosen = _values(depth), depths == depth
+            symbols = reader.symbols((int(chosen.sum()), *shape[1:]), alphabet)
+            values[chosen] = symbols.astype(np.int32) - alphabet.size // 2
+        return cls(values, depths, exponents)
+
+
+def _values(depth: int) -> Alphabet:
+    size = 1 << depth
+    return Alphabet(size, ("grid", depth), np.arange(size) - size // 2)

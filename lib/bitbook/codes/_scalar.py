@@ -1,0 +1,90 @@
+"""ScalarCode: every weight is an index into a list of values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from ._arrays import FLOATS, frozen_floats, frozen_indices
+from ._code import Codebooks, check_codebook
+from ._entropy import Alphabet
+from ._model import exact
+from ._sections import Reader, Writer
+
+
+@dataclass(frozen=True, eq=False)
+class ScalarCode:
+    """One index per weight into a codebook of k values, times an optional scale.
+
+    indices: whole numbers >= 0 in the shape of the tensor. codebook: name of a (k,) codebook of the same Compressed.
+    scales: float16 or float32, shape () for the whole layer or (out,) for one scale per output channel.
+    """
+
+    indices: np.ndarray
+    codebook: str
+    scales: np.ndarray | None = None
+    kind: ClassVar[str] = "scalar"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "indices", frozen_indices(self.indices, "indices"))
+        if self.scales is not None:
+            object.__setattr__(self, "scales", frozen_floats(self.scales, "scales"))
+            if self.scales.shape not in ((), self.shape[:1]):
+                raise ValueError(f"scales: shape {self.scales.shape} is neither () nor {self.shape[:1]}")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the tensor."""
+        return self.indices.shape
+
+    def check(self, codebooks: Codebooks) -> None:
+        """Raise ValueError unless the codebook is a list of values with one for every index."""
+        check_codebook(self.indices, self.codebook, codebooks, axes=1)
+
+    def decode(self, codebooks: Codebooks) -> np.ndarray:
+        """Return the weights as float32 in the shape of the tensor."""
+        book = codebooks[self.codebook].astype(np.float32)
+        weights = book.take(self.indices, mode="clip")  # twice as fast as "raise"; indices are checked elsewhere
+        if self.scales is not None:
+            weights *= self.scales.astype(np.float32).reshape(-1, *[1] * (len(self.shape) - 1))
+        return weights
+
+    def describe(self) -> str:
+        """Return the name of the codebook, then type of the scales, with a star if there is one per channel."""
+        if self.scales is None:
+            return self.codebook
+        return f"{self.codebook} f{self.scales.itemsize}{'*' if self.scales.ndim else ''}"
+
+    def write(self, writer: Writer, codebooks: Codebooks, mask: np.ndarray | None = None) -> None:
+        """Write the indices and scales."""
+        indices = self.indices
+        if mask is not None:
+            indices = np.zeros(mask.shape, self.indices.dtype)
+            indices[mask] = self.indices.ravel()
+        writer.symbols("codes", indices, self._alphabet(self.codebook, codebooks), mask)
+        if self.scales is not None:
+            writer.floats("scales", self.scales)
+
+    @classmethod
+    def read(
+        cls,
+        words: list[str],
+        shape: tuple[int, ...],
+        reader: Reader,
+        codebooks: Codebooks,
+        mask: np.ndarray | None = None,
+    ) -> ScalarCode:
+        """Return what was written."""
+        book, *scales = words
+        where = shape if mask is None else mask.shape
+        indices = reader.symbols(where, cls._alphabet(book, codebooks), mask).reshape(shape)
+        if not scales:
+            return cls(indices, book)
+        dtype, star, _ = scales[0].partition("*")
+        return cls(indices, book, reader.floats("scales", FLOATS[dtype], shape[:1] if star else ()))
+
+    @staticmethod
+    def _alphabet(name: str, codebooks: Codebooks) -> Alphabet:
+        return Alphabet(len(codebooks[name]), ("codebook", name), exact(codebooks[name]))

@@ -1,0 +1,199 @@
+"""Writer and Reader: how codes hand their parts to a file and take them back, in the same order.
+
+The bytes are the length of a plain part, that part, and one entropy-coded stream. Each section begins in the plain part
+with its method; packed indices follow right there, entropy-coded ones are in the stream.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Hashable, Sequence
+
+import constriction
+import numpy as np
+
+from ._arrays import smallest_unsigned
+from ._context import Field
+from ._entropy import Alphabet, Source, Trial, entropy_bits
+from ._errors import BitbookFormatError
+from ._ledger import Row
+from ._model import MAX_ALPHABET, Model
+from ._packing import fixed_bits, pack, packed_bytes, unpack
+from ._prediction import OFFSETS, correlations
+
+PACKED, FLAT, SPATIAL, PREDICTED = range(4)  # methods of a section
+LENGTH_BYTES = 5
+
+
+def byte_alphabet(part: str, dtype: np.dtype, place: int) -> Alphabet:
+    """Return the alphabet of one byte of the floats of a part."""
+    return Alphabet(256, (part, dtype.itemsize, place))
+
+
+class Writer:
+    """Codes parts under the name of the section at hand, in the smallest of the ways there are."""
+
+    def __init__(self) -> None:
+        self.section = ""
+        self.bits = 0.0
+        self._plain: list[bytes] = []
+        self._rows: list[Row] = []
+        self._coded: list[tuple[str, str, Trial, float]] = []
+        self._models: dict[Hashable, Model] = {}
+
+    def symbols(self, part: str, indices: np.ndarray, alphabet: Alphabet, mask: np.ndarray | None = None) -> None:
+        """Write indices in the shape of the tensor; of those outside the mask nothing is kept."""
+        flat = indices.ravel() if mask is None else indices[mask]
+        bits = fixed_bits(alphabet.size)
+        bound = entropy_bits(np.bincount(flat)) / 8 if flat.size else 0.0
+        if flat.size and 1 < alphabet.size <= MAX_ALPHABET:
+            model = self._models.get(alphabet.model) or alphabet.fresh_model()
+            trial = min(_trials(indices, flat, alphabet, mask, model), key=lambda trial: trial.bits)
+            if trial.bits < 8 * (1 + packed_bytes(flat.size, bits)):
+                self._models[alphabet.model] = trial.model
+                self._coded.append((self.section, part, trial, bound))
+                self.bits += trial.bits
+                self._add("coder tables", trial.head)
+                return
+        self._add("coder tables", bytes([PACKED]))
+        self._add(part, pack(flat, bits), bound)
+        self.bits += 8 * (1 + packed_bytes(flat.size, bits))
+
+    def floats(self, part: str, values: np.ndarray) -> None:
+        """Write floats of any shape, high bytes apart from low ones: the high ones hold less information."""
+        planes = np.ascontiguousarray(values).reshape(-1, 1).view(np.uint8)  # (n, bytes of a number)
+        for place in reversed(range(planes.shape[1])):
+            self.symbols(part, planes[:, place], byte_alphabet(part, values.dtype, place))
+
+    def number(self, part: str, value: int) -> None:
+        """Write a whole number below 2**40."""
+        self._add(part, value.to_bytes(LENGTH_BYTES, "little"))
+        self.bits += 8 * LENGTH_BYTES
+
+    def choose(self, ways: Sequence[Callable[[Writer], None]]) -> None:
+        """Write in the way that takes the fewest bits, after one byte that tells which."""
+        forks = []
+        for index, way in enumerate(ways):
+            fork = copy.copy(self)
+            fork._plain, fork._rows, fork._coded = [*self._plain], [*self._rows], [*self._coded]
+            fork._models = {**self._models}
+            fork._add("coder tables", bytes([index]))
+            way(fork)
+            forks.append(fork)
+        vars(self).update(vars(min(forks, key=lambda fork: fork.bits)))
+
+    def finish(self) -> tuple[bytes, list[Row]]:
+        """Return all bytes and the ledger's rows for them."""
+        stream = constriction.stream.stack.AnsCoder()
+        for section, part, trial, bound in reversed(self._coded):
+            before = stream.num_words()
+            trial.emit(stream)
+            self._rows.append(Row(section, part, 4 * (stream.num_words() - before), bound))
+        self._rows.append(Row("file", "coder tables", LENGTH_BYTES, 0.0))
+        plain, words = b"".join(self._plain), stream.get_compressed().astype("<u4").tobytes()
+        return len(plain).to_bytes(LENGTH_BYTES, "little") + plain + words, self._rows
+
+    def _add(self, part: str, data: bytes, bound: float = 0.0) -> None:
+        self._plain.append(data)
+        self._rows.append(Row(self.section, part, len(data), bound))
+
+
+def _trials(
+    indices: np.ndarray, flat: np.ndarray, alphabet: Alphabet, mask: np.ndarray | None, model: Model
+) -> list[Trial]:
+    trials = [Trial(model, bytes([FLAT]))]
+    trials[0].flat(flat.size, flat)
+    if alphabet.values is not None and indices.ndim > 1:
+        field = Field(indices.shape, mask=mask)
+        planes = field.planes(indices)
+        trials.append(Trial(model, bytes([SPATIAL])))
+        trials[1].spatial(field, planes)
+        whole = model.values[planes] if mask is None else model.values[planes] * field.mask
+        correlation = correlations(whole, field.kernel)
+        if any(correlation):
+            trials.append(Trial(model, bytes([PREDICTED]) + np.array(correlation, np.int8).tobytes()))
+            trials[2].spatial(Field(indices.shape, correlation=correlation, mask=mask), planes)
+    return trials
+
+
+class Reader:
+    """Gives the parts back; raises BitbookFormatError, naming the section at hand, where the bytes make no sense."""
+
+    def __init__(self, data: bytes, max_weights: int) -> None:
+        self.section = "codes"
+        self._max_weights = self._left = max_weights
+        end = LENGTH_BYTES + int.from_bytes(data[:LENGTH_BYTES], "little")
+        self.require(end <= len(data) and (len(data) - end) % 4 == 0, "the lengths of its parts do not add up")
+        words = np.frombuffer(data, "<u4", offset=end).astype(np.uint32)
+        self.require(not len(words) or words[-1] != 0, "the stream ends in an empty word")
+        self._plain = memoryview(data)[LENGTH_BYTES:end]
+        self._source = Source(words)
+        self._models: dict[Hashable, Model] = {}
+
+    def require(self, condition: bool, fault: str) -> None:
+        """Raise BitbookFormatError unless the condition holds."""
+        if not condition:
+            raise BitbookFormatError(self.section, fault)
+
+    def claim(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape of an array that the file is said to hold; refuses more than max_weights numbers in all."""
+        self._left -= math.prod(max(axis, 1) for axis in shape)
+        self.require(self._left >= 0, f"with it the file claims more than max_weights = {self._max_weights:,} numbers")
+        return shape
+
+    def symbols(self, shape: tuple[int, ...], alphabet: Alphabet, mask: np.ndarray | None = None) -> np.ndarray:
+        """Return indices in the given shape, or flat those within the mask."""
+        count = math.prod(shape) if mask is None else int(mask.sum())
+        method = self._take(1)[0]
+        if method == PACKED:
+            symbols = self._packed(count, alphabet.size)
+        else:
+            self.require(method <= PREDICTED, f"coding method {method} is unknown")
+            self.require(count > 0 and 1 < alphabet.size <= MAX_ALPHABET, "is entropy-coded for no reason")
+            model = self._models[alphabet.model] = self._models.get(alphabet.model) or alphabet.fresh_model()
+            self._source.model = model
+            if method == FLAT:
+                symbols = self._source.flat(count)
+            else:
+                self.require(alphabet.values is not None, "is coded by the order of values that have none")
+                correlation = None
+                if method == PREDICTED:
+                    correlation = tuple(np.frombuffer(self._take(len(OFFSETS)), np.int8).tolist())
+                planes = self._source.spatial(Field(shape, correlation=correlation, mask=mask))
+                symbols = planes.transpose(1, 2, 0).reshape(shape)
+                return symbols if mask is None else symbols[mask]
+        return symbols.reshape(shape) if mask is None else symbols
+
+    def floats(self, part: str, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
+        """Return floats in the given shape; refuses NaN and infinity."""
+        planes = np.empty((math.prod(shape), dtype.itemsize), np.uint8)
+        for place in reversed(range(dtype.itemsize)):
+            planes[:, place] = self.symbols((len(planes),), byte_alphabet(part, dtype, place))
+        values = planes.view(dtype).reshape(shape)
+        self.require(bool(np.isfinite(values).all()), "holds NaN or infinity")
+        return values
+
+    def number(self) -> int:
+        """Return a whole number."""
+        return int.from_bytes(self._take(LENGTH_BYTES), "little")
+
+    def choice(self) -> int:
+        """Return which way the writer chose."""
+        return self._take(1)[0]
+
+    def finish(self) -> None:
+        """Raise BitbookFormatError unless every byte has been used."""
+        self.section = "codes"
+        self.require(not self._plain and self._source.is_empty(), "holds more than its sections")
+
+    def _take(self, size: int) -> memoryview:
+        self.require(size <= len(self._plain), "is cut off")
+        taken, self._plain = self._plain[:size], self._plain[size:]
+        return taken
+
+    def _packed(self, count: int, size: int) -> np.ndarray:
+        bits = fixed_bits(size)
+        symbols = unpack(self._take(packed_bytes(count, bits)), count, bits)
+        self.require(not count or int(symbols.max()) < size, f"holds an index that is not below {size}")
+        return symbols.astype(smallest_unsigned(size), copy=False)

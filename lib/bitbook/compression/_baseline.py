@@ -1,0 +1,35 @@
+"""The baseline: one uniform step for the whole network, entropy-coded, batch norm re-estimated; twenty lines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from torch import nn
+
+from bitbook.codes import Compressed, ScalarCode
+from bitbook.compression._assemble import assemble, weight_tensors
+from bitbook.tasks import Task
+
+
+def grid(tensors: Mapping[str, np.ndarray], step: float) -> tuple[dict[str, ScalarCode], dict[str, np.ndarray]]:
+    """Return codes and codebook of all tensors rounded to whole multiples of one step.
+
+    tensors: float arrays by parameter name. The codebook holds the multiples between the smallest and the largest
+    weight as float16. Raises ValueError unless the step is positive and finite and gives at most 65,536 levels.
+    """
+    if not (np.isfinite(step) and step > 0):
+        raise ValueError(f"step must be positive and finite, not {step}")
+    levels = {name: np.rint(tensor.astype(np.float64) / step) for name, tensor in tensors.items()}
+    low = min(level.min() for level in levels.values())
+    high = max(level.max() for level in levels.values())
+    if high - low >= 65536:
+        raise ValueError(f"a step of {step} gives {high - low + 1:.0f} levels, more than 65,536; take a larger one")
+    codes = {name: ScalarCode((level - low).astype(np.uint16), "grid") for name, level in levels.items()}
+    return codes, {"grid": (np.arange(low, high + 1) * step).astype(np.float16)}
+
+
+def compress(network: nn.Module, task: Task, *, step: float, reestimate: bool = True, seed: int = 0) -> Compressed:
+    """Compress a network to one uniform grid, without retraining."""
+    codes, codebooks = grid(weight_tensors(network), step)
+    return assemble(network, task, codes, codebooks, reestimate=reestimate, seed=seed)

@@ -1,0 +1,104 @@
+"""What each layer may be clustered to, what that takes and costs, and the best choice within a budget."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from bitbook import training
+from bitbook.codes import Code, ScalarCode
+from bitbook.compression._allocate import allocate
+from bitbook.compression._assemble import assemble
+from bitbook.compression._compensate import compensate
+from bitbook.compression._divergence import Divergence
+from bitbook.tasks import Task
+
+Coded = tuple[Mapping[str, ScalarCode], Mapping[str, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class RateDistortionTable:
+    """Options of every layer, one codebook each.
+
+    options: codes and codebooks of the whole network, a pair an option. bytes: (layers, options) in a real file.
+    divergence: (layers, options) of the network's outputs when that layer alone takes that option, nats an image.
+    rest: bytes of a file that belong to no layer.
+    """
+
+    options: tuple[Coded, ...]
+    bytes: np.ndarray
+    divergence: np.ndarray
+    rest: int
+
+    @property
+    def least(self) -> int:
+        """Bytes of the smallest file."""
+        return int(self.bytes.min(1).sum()) + self.rest
+
+    def within(self, budget: float) -> tuple[dict[str, Code], dict[str, np.ndarray]]:
+        """Return codes and codebooks of least summed divergence whose file keeps the budget.
+
+        That divergences add up is an assumption: they nearly do while they are small. Raises ValueError for a budget
+        below what the smallest options take.
+        """
+        layers = list(self.options[0][0])
+        chosen = allocate(self.divergence, self.bytes, budget - self.rest)
+        codes = {name: self.options[option][0][name] for name, option in zip(layers, chosen, strict=True)}
+        books = {name: self.options[option][1][name] for name, option in zip(layers, chosen, strict=True)}
+        return codes, books
+
+
+def rate_distortion_table(
+    network: nn.Module,
+    task: Task,
+    tensors: Mapping[str, np.ndarray],
+    options: Sequence[Coded],
+    divergence: Divergence,
+    *,
+    folder: Path | None = None,
+    moments: Mapping[str, np.ndarray] | None = None,
+    price: float = 0.1,
+) -> RateDistortionTable:
+    """Measure what each option takes and costs in each layer, one pass over the divergence's images each.
+
+    tensors: the weights, by name. options: codes and codebooks, a codebook of the layer's own name for each layer.
+    folder: keeps each option's measurements, for the same arguments only, so that a stopped table resumes. moments: of
+    `input_moments`; then rounding is compensated, at this price of a bit.
+    """
+    if moments is not None:
+        options = [(compensate(tensors, codes, books, moments, price=price), books) for codes, books in options]
+    sizes = np.zeros((len(tensors), len(options)))
+    costs = np.zeros((len(tensors), len(options)))
+    scratch = copy.deepcopy(network)
+    weights = dict(scratch.named_parameters())
+    with tqdm(total=costs.size, desc="layers and options", unit="pass") as bar:
+        for o, (codes, books) in enumerate(options):
+            ledger = assemble(network, task, codes, books, reestimate=False).ledger()
+            known = folder / f"{o}.npy" if folder else None
+            if known and known.exists():
+                sizes[:, o], costs[:, o] = np.load(known)
+                bar.update(len(tensors))
+                continue
+            for layer, (name, code) in enumerate(codes.items()):
+                sizes[layer, o] = sum(row.bytes for row in ledger.rows if row.section == name)
+                original = weights[name].detach().clone()
+                with torch.no_grad():
+                    weights[name].copy_(torch.from_numpy(code.decode(books)))
+                    outputs = training.logits(scratch, divergence.images)
+                    weights[name].copy_(original)
+                costs[layer, o] = training.kl_divergence(divergence.float_logits, outputs)
+                bar.update()
+            if known:
+                folder.mkdir(parents=True, exist_ok=True)
+                np.save(known.with_suffix(".partial.npy"), [sizes[:, o], costs[:, o]])
+                os.replace(known.with_suffix(".partial.npy"), known)
+    rest = ledger.total - int(sizes[:, -1].sum())
+    return RateDistortionTable(tuple(options), sizes, costs, rest)

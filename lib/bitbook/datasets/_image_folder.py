@@ -1,0 +1,106 @@
+"""ImageNet and its subsets: folders of class folders, decoded when they are used."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from bitbook.datasets._dataset import DatasetDamaged, DatasetMissing, folder
+
+SIZE = 224
+CLASSES = 1000
+ONLY_SPLIT = {"imagenet-sample1000": "train"}  # of sets without train/ and val/; the others are for testing
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
+
+
+class ImageFiles:
+    """Images uint8 (N, 3, 224, 224) RGB in files: a slice or an index tensor decodes those that it takes.
+
+    Files of just that size are taken as they are; of others the shorter side becomes 256 (bilinear) and the centre is
+    cut out. Raises DatasetDamaged for a file that cannot be decoded.
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self.paths = paths
+        self.shape = (len(paths), 3, SIZE, SIZE)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: slice | Tensor) -> Tensor:
+        chosen = self.paths[index] if isinstance(index, slice) else [self.paths[i] for i in index.tolist()]
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            images = np.stack(list(pool.map(_decode, chosen)))  # (n, 224, 224, 3)
+        return torch.from_numpy(images).permute(0, 3, 1, 2)
+
+    def to(self, device: torch.device) -> ImageFiles:
+        """Itself: files stay where they are, and what is taken out goes to the network's device."""
+        return self
+
+
+@cache
+def wnids() -> tuple[str, ...]:
+    """The thousand WordNet identifiers of ImageNet-1k in the order of its labels."""
+    return tuple((Path(__file__).parent / "imagenet_wnids.csv").read_text().split()[1:])
+
+
+def splits(name: str) -> tuple[str, ...]:
+    """The splits that a set of class folders has: "train" and "val" folders, or one set that is itself a split."""
+    root = folder() / name
+    found = tuple(split for split, inner in (("train", "train"), ("test", "val")) if (root / inner).is_dir())
+    return found or (ONLY_SPLIT.get(name, "test"),)
+
+
+def read(name: str, split: str) -> tuple[ImageFiles, np.ndarray]:
+    """The images of a split and their labels int64 (N,), which follow ImageNet's 1,000 classes however few there are.
+
+    Raises DatasetMissing where there is no such folder, DatasetDamaged for class folders that name no class.
+    """
+    root = folder() / name
+    if not root.is_dir():
+        raise DatasetMissing(
+            f"data set {name}: there is no {root}: put or link a folder there that holds ImageNet's class folders"
+            " (n01440764, ...), or train and val folders of them"
+        )
+    if split not in splits(name):
+        raise DatasetMissing(
+            f"data set {name} has no {split} images: {root} holds only {', '.join(splits(name))}: put or link"
+            " folders train and val of class folders there"
+        )
+    inner = root / {"train": "train", "test": "val"}[split]
+    known = {wnid: label for label, wnid in enumerate(wnids())}
+    paths, labels = [], []
+    for place in sorted(path for path in (inner if inner.is_dir() else root).iterdir() if path.is_dir()):
+        wnid = re.search(r"n\d{8}", place.name)
+        if wnid is None or wnid[0] not in known:
+            raise DatasetDamaged(f"{place}: the name of a class folder must hold its identifier, such as n01440764")
+        files = sorted(path for path in place.iterdir() if path.suffix.lower() in SUFFIXES)
+        paths += files
+        labels += [known[wnid[0]]] * len(files)
+    if not paths:
+        raise DatasetDamaged(f"{root}: there are no {split} images in class folders such as n01440764")
+    return ImageFiles(paths), np.array(labels)
+
+
+def _decode(path: Path) -> np.ndarray:
+    """One image uint8 (224, 224, 3)."""
+    try:
+        with Image.open(path) as file:
+            image = file.convert("RGB")
+    except OSError as error:
+        raise DatasetDamaged(f"{path} cannot be decoded ({error}): replace it or take it away") from error
+    if image.size != (SIZE, SIZE):
+        scale = 256 / min(image.size)
+        width, height = (int(scale * side + 1e-9) for side in image.size)
+        left, top = round((width - SIZE) / 2), round((height - SIZE) / 2)
+        image = image.resize((width, height), Image.Resampling.BILINEAR).crop((left, top, left + SIZE, top + SIZE))
+    return np.asarray(image)

@@ -1,0 +1,99 @@
+"""The official sources of the public data sets, turned into canonical files."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import shutil
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from bitbook.datasets._canonical import SETS
+from bitbook.datasets._dataset import folder
+from bitbook.datasets._download import download
+
+_MNIST = "https://ossci-datasets.s3.amazonaws.com/mnist"
+_CIFAR = "https://www.cs.toronto.edu/~kriz"
+
+SOURCES: dict[str, dict[str, str]] = {  # URL: MD5 as published
+    "mnist": {
+        f"{_MNIST}/train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+        f"{_MNIST}/train-labels-idx1-ubyte.gz": "d53e105ee54ea40749a09fcbcd1e9432",
+        f"{_MNIST}/t10k-images-idx3-ubyte.gz": "9fb629c4189551a2d022fa330f9573f3",
+        f"{_MNIST}/t10k-labels-idx1-ubyte.gz": "ec29112dd5afa0611ce80d1b7f02629c",
+    },
+    # The binary archives: the Python ones are pickles.
+    "cifar10": {f"{_CIFAR}/cifar-10-binary.tar.gz": "c32a1d4ab5d03f1284b67883e8d87530"},
+    "cifar100": {f"{_CIFAR}/cifar-100-binary.tar.gz": "03b5dce01913d631647c71ecec9e9cb8"},
+}
+
+
+def fetch(name: str, *, progress: bool = True) -> Path:
+    """Download a data set from its official source, write its canonical file into `folder()`, and return that path.
+
+    A file of CIFAR-100 that holds only the calibration images is kept as cifar100-calib10k.npz.
+    Raises ValueError for a data set without such a source, DownloadFailed as `download` does.
+    """
+    if name not in SOURCES:
+        raise ValueError(f"data set {name!r} has no official download; these have one: {', '.join(SOURCES)}")
+    target = folder() / f"{name}.npz"
+    downloads = folder() / "downloads"
+    files = [
+        download(url, downloads / url.rsplit("/", 1)[1], known_hash=f"md5:{md5}", progress=progress)
+        for url, md5 in SOURCES[name].items()
+    ]
+    partial = target.with_suffix(".partial.npz")
+    np.savez(partial, **READERS[name](files))
+    if name == "cifar100" and target.exists():
+        with np.load(target) as old:
+            if len(old["y_train"]) == SETS["cifar100-calib10k"].train:
+                shutil.copyfile(target, folder() / "cifar100-calib10k.npz")
+    os.replace(partial, target)
+    for file in files:
+        file.unlink()
+    return target
+
+
+def read_mnist(files: list[Path]) -> dict[str, np.ndarray]:
+    """Read the four IDX files (images and labels of training, then of test) into canonical arrays."""
+    return {key: _idx(path) for key, path in zip(("x_train", "y_train", "x_test", "y_test"), files, strict=True)}
+
+
+def _idx(path: Path) -> np.ndarray:
+    data = gzip.decompress(path.read_bytes())
+    dimensions = data[3]
+    shape = np.frombuffer(data, ">u4", dimensions, offset=4)
+    return np.frombuffer(data, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
+
+
+def read_cifar10(files: list[Path]) -> dict[str, np.ndarray]:
+    """Read CIFAR-10's binary archive into canonical arrays."""
+    train = [f"cifar-10-batches-bin/data_batch_{i}.bin" for i in range(1, 6)]
+    return _cifar(files[0], train, ["cifar-10-batches-bin/test_batch.bin"], label_bytes=1)
+
+
+def read_cifar100(files: list[Path]) -> dict[str, np.ndarray]:
+    """Read CIFAR-100's binary archive into canonical arrays; of its coarse and fine labels we take the fine."""
+    return _cifar(files[0], ["cifar-100-binary/train.bin"], ["cifar-100-binary/test.bin"], label_bytes=2)
+
+
+def _cifar(archive: Path, train: list[str], test: list[str], *, label_bytes: int) -> dict[str, np.ndarray]:
+    arrays = {}
+    with tarfile.open(archive) as tar:
+        for split, members in (("train", train), ("test", test)):
+            data = b"".join(tar.extractfile(member).read() for member in members)
+            records = np.frombuffer(data, np.uint8).reshape(-1, label_bytes + 3 * 32 * 32)
+            planes = records[:, label_bytes:].reshape(-1, 3, 32, 32)
+            arrays[f"x_{split}"] = np.ascontiguousarray(planes.transpose(0, 2, 3, 1))  # (N, 32, 32, 3)
+            arrays[f"y_{split}"] = records[:, label_bytes - 1].copy()  # (N,)
+    return arrays
+
+
+READERS: dict[str, Callable[[list[Path]], dict[str, np.ndarray]]] = {
+    "mnist": read_mnist,
+    "cifar10": read_cifar10,
+    "cifar100": read_cifar100,
+}

@@ -1,0 +1,67 @@
+"""A whole network clustered layer by layer, without training: given K, or within a budget of bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from torch import nn
+
+from bitbook.codes import Compressed
+from bitbook.compression._assemble import assemble, weight_tensors
+from bitbook.compression._compensate import compensate, input_moments
+from bitbook.compression._divergence import Divergence
+from bitbook.compression._rate_distortion import rate_distortion_table
+from bitbook.methods.dpnet._cluster import Coded, entropy_constrained_layers, optimal_layers
+from bitbook.tasks import Task
+
+STEPS = tuple(np.geomspace(0.15, 1.5, 8))  # of the layer's standard deviation: from 5 bits a weight to under 1
+
+
+def entropy_constrained_options(tensors: Mapping[str, np.ndarray], steps: tuple[float, ...] = STEPS) -> list[Coded]:
+    """Return the network clustered at several prices of a bit, those of uniform quantisers with these steps.
+
+    steps: in units of each layer's standard deviation, so that options span the same rates in every layer.
+    """
+    return [entropy_constrained_layers(tensors, step) for step in steps]
+
+
+def compress(
+    network: nn.Module,
+    task: Task,
+    *,
+    k: int | None = None,
+    budget: int | None = None,
+    rounding: str = "compensated",
+    price: float = 0.1,
+    images: int = 1000,
+    seed: int = 0,
+) -> Compressed:
+    """Compress a network to one codebook per layer, batch norms re-estimated, without training.
+
+    Either k, the optimal clusters of every layer, or budget, the most bytes of the file: each layer then gets the
+    entropy-constrained clusters that serve the whole network's outputs best. rounding: "nearest" values, or
+    "compensated" at this price of a bit, see `compensate`. images: augmented training images for both. Raises
+    ValueError unless exactly one of k and budget is given, and for a budget that no file keeps.
+    """
+    if (k is None) == (budget is None):
+        raise ValueError("give either k, the clusters of every layer, or budget, the bytes of the file")
+    if rounding not in ("nearest", "compensated"):
+        raise ValueError(f"rounding is 'nearest' or 'compensated', not {rounding!r}")
+    tensors = weight_tensors(network)
+    divergence = Divergence(network, task, images=images, seed=seed)
+    moments = input_moments(network, divergence.images) if rounding == "compensated" else None
+    if budget is not None:
+        options = entropy_constrained_options(tensors)
+        table = rate_distortion_table(network, task, tensors, options, divergence, moments=moments, price=price)
+        most = budget
+        while True:
+            file = assemble(network, task, *table.within(most), seed=seed)
+            if (over := len(file.to_bytes()) - budget) <= 0:
+                return file
+            most -= over  # the batch norms as re-estimated take a few bytes more than those of the table
+    else:
+        codes, books = optimal_layers(tensors, k)
+        if moments is not None:
+            codes = compensate(tensors, codes, books, moments, price=price)
+    return assemble(network, task, codes, books, seed=seed)

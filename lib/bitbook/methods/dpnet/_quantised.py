@@ -1,0 +1,96 @@
+"""DPQ: training through the optimal quantisation of each layer, with a straight-through gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bitbook import training
+from bitbook.clustering import Clusters, kmeans1d
+from bitbook.codes import ScalarCode
+from bitbook.compression._assemble import weight_tensors
+from bitbook.methods.dpnet._cluster import Coded
+
+
+class _Nearest(torch.autograd.Function):
+    """values[indices]; the weights get the gradient unchanged, each value the mean of its members'."""
+
+    @staticmethod
+    def forward(context: Any, weights: Tensor, values: Tensor, indices: Tensor) -> Tensor:
+        context.save_for_backward(values, indices)
+        return values.take(indices)
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        values, indices = context.saved_tensors
+        return gradient, cluster_means(gradient, indices, len(values)).to(values.dtype), None
+
+
+def cluster_means(numbers: Tensor, indices: Tensor, k: int) -> Tensor:
+    """Return the mean of each cluster's numbers, float64 (k,), 0 for an empty one; indices: int64, shape of numbers."""
+    total = torch.zeros(k, dtype=torch.float64, device=numbers.device)
+    total.index_add_(0, indices.reshape(-1), numbers.reshape(-1).double())
+    return total / torch.bincount(indices.reshape(-1), minlength=k).clamp(min=1)
+
+
+class Quantised(training.Quantiser):
+    """A parametrisation: each weight is replaced by the nearest value of its layer, and both are trained.
+
+    A refresh makes the values the optimal clusters' means again; between refreshes they follow their own gradient, and
+    so they settle while the learning rate falls. Without it, clusters that are refreshed late in the training cost
+    accuracy, and values that are never refreshed again stay behind their weights.
+    """
+
+    def __init__(self, weights: Tensor, cluster: partial[Clusters], k: int) -> None:
+        super().__init__(weights, cluster, k)
+        values = self.values
+        del self.values
+        self.values = nn.Parameter(values)  # (k,)
+
+    def indices(self, weights: Tensor) -> Tensor:
+        """The nearest value of each weight, int64, shape of the weights."""
+        values, order = self.values.detach().double().sort()  # trained values may change places
+        nearest = torch.bucketize(weights.detach().double(), (values[1:] + values[:-1]) / 2, right=True)
+        return order.take(nearest)
+
+    def forward(self, weights: Tensor) -> Tensor:
+        return _Nearest.apply(weights, self.values, self.indices(weights))
+
+
+def attach_quantisers(
+    network: nn.Module, k: int | Mapping[str, int], kind: type[training.Quantiser] = Quantised
+) -> dict[str, training.Quantiser]:
+    """Put a quantiser with K optimal clusters before every weight tensor of a network; return them by parameter name.
+
+    k: one K for all layers, or one by name. Source: arXiv 2003.09615, optimal clustering; the gradients are our choice.
+    """
+    layers = {name: k[name] if isinstance(k, Mapping) else k for name in weight_tensors(network)}
+    return {
+        name: training.attach(
+            network, name, kind(training.original(network, name).detach(), partial(kmeans1d, k=clusters), clusters)
+        )
+        for name, clusters in layers.items()
+    }
+
+
+def quantise(network: nn.Module, quantisers: Mapping[str, nn.Module]) -> Coded:
+    """Take the quantisers off a network and leave it quantised; return its codes and float16 codebooks.
+
+    quantisers: with `values`, (k,), and `indices(weights)`, by parameter name. Values that no weight has are left out,
+    the others ascend.
+    """
+    codes, books = {}, {}
+    for name, quantiser in quantisers.items():
+        indices = quantiser.indices(training.original(network, name)).cpu().numpy()
+        values = quantiser.values.detach().cpu().numpy()
+        order = np.argsort(values, kind="stable")
+        used, dense = np.unique(np.argsort(order)[indices], return_inverse=True)
+        codes[name] = ScalarCode(dense.reshape(indices.shape).astype(np.uint16), name)
+        books[name] = values[order][used].astype(np.float16)
+    training.bake(network)
+    return codes, books

@@ -1,0 +1,81 @@
+"""A rival: a uniform grid for each layer whose step is learned, as in LSQ (arXiv 1902.08153)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bitbook import training
+from bitbook.compression._assemble import weight_tensors
+
+
+class _Rounded(torch.autograd.Function):
+    """The nearest level of each weight times the step, with the gradients of LSQ's equations 3 and 5."""
+
+    @staticmethod
+    def forward(context: Any, weights: Tensor, step: Tensor, largest: float) -> Tensor:
+        levels = _levels(weights / step, largest)
+        context.save_for_backward(weights / step, levels)
+        context.largest = largest
+        return levels * step
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        x, levels = context.saved_tensors
+        within = x.abs() <= context.largest
+        scale = 1 / math.sqrt(x.numel() * context.largest)  # LSQ, section 2.2
+        of_step = (gradient * (levels - x * within)).sum() * scale
+        return gradient * within, of_step, None
+
+
+def _levels(x: Tensor, largest: float) -> Tensor:
+    return (x.clamp(-largest, largest) + largest).round() - largest
+
+
+class LearnedStep(nn.Module):
+    """A parametrisation: each weight is rounded to one of k levels, multiples of a step that is learned.
+
+    The levels are -Q, ..., Q times the step with Q = (k - 1) / 2. Unlike LSQ's own, -k/2, ..., k/2 - 1, they lie evenly
+    about zero and serve k = 2 too. The step begins where the squared error is least near the start that LSQ gives, from
+    which a short training would take epochs to come.
+    """
+
+    def __init__(self, weights: Tensor, k: int) -> None:
+        super().__init__()
+        self.largest = (k - 1) / 2
+        step = 2 * weights.abs().mean() / math.sqrt(self.largest)
+        for _ in range(50):  # alternately the levels for the step and the step for the levels
+            levels = _levels(weights / step, self.largest)
+            step = (weights * levels).sum() / levels.square().sum()
+        self.step = nn.Parameter(step.clone())
+
+    @property
+    def values(self) -> Tensor:
+        """The levels times the step, (k,) ascending."""
+        levels = torch.arange(round(2 * self.largest) + 1, device=self.step.device) - self.largest
+        return levels * self.step
+
+    def indices(self, weights: Tensor) -> Tensor:
+        """The level of each weight, counted from 0, int64, shape of the weights."""
+        return (_levels(weights.detach() / self.step.detach(), self.largest) + self.largest).long()
+
+    def forward(self, weights: Tensor) -> Tensor:
+        return _Rounded.apply(weights, self.step, self.largest)
+
+
+def attach_learned_steps(network: nn.Module, k: int | Mapping[str, int]) -> dict[str, LearnedStep]:
+    """Put a uniform grid of k levels before every weight tensor of a network; return them by parameter name.
+
+    Raises ValueError for fewer than two levels.
+    """
+    layers = {name: k[name] if isinstance(k, Mapping) else k for name in weight_tensors(network)}
+    if min(layers.values()) < 2:
+        raise ValueError("a uniform grid needs at least two levels a layer")
+    return {
+        name: training.attach(network, name, LearnedStep(training.original(network, name).detach(), levels))
+        for name, levels in layers.items()
+    }

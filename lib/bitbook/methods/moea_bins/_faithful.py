@@ -1,0 +1,195 @@
+"""The search as the paper does it: one integer k, two objectives, 1 - macro F1 and the number d of non-empty bins."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from bitbook.clustering import uniform_bins
+from bitbook.codes import Compressed, ScalarCode, entropy_bits, fixed_bits, huffman_bits
+from bitbook.compression._assemble import assemble
+from bitbook.compression._divergence import Divergence
+from bitbook.compression._front import nondominated
+from bitbook.methods.moea_bins._loss import BinLoss, Solution, taking_part
+from bitbook.methods.moea_bins._merge import merge_neighbours, merged_values
+from bitbook.networks import checksum
+from bitbook.search._nsga2 import Generation, evolve
+from bitbook.search._records import Records
+from bitbook.search._sweep import Candidate
+from bitbook.search._trials import Trials
+from bitbook.search._workers import Workers
+from bitbook.tasks import Task
+
+
+@dataclass(frozen=True)
+class Merged:
+    """A solution after merging: group of each of its bins (d,), and the loss on the search's images."""
+
+    solution: Solution
+    groups: np.ndarray
+    loss: float
+
+    @property
+    def shared(self) -> int:
+        """Shared weights that are left."""
+        return int(self.groups[-1]) + 1
+
+
+class BinSearch:
+    """Bin counts k of one codebook for the whole network, each evaluated once, by NSGA-II or exhaustively.
+
+    fewest, bins: the bounds of k. parameters, without: which tensors take part, see `taking_part`. images: labelled
+    augmented training images that the search may see, drawn by the seed. folder: keeps what was evaluated. workers: see
+    `Workers`. Raises ValueError for bounds that make no sense, fewer than one image, and a network without weights.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        task: Task,
+        *,
+        fewest: int = 2,
+        bins: int = 1024,
+        parameters: str = "weights",
+        without: Sequence[str] = (),
+        full_width: bool = False,
+        images: int = 1000,
+        seed: int = 0,
+        folder: Path,
+        workers: int = 1,
+    ) -> None:
+        if not 2 <= fewest < bins:
+            raise ValueError(f"bounds of k are 2 <= fewest < bins, not fewest = {fewest} and bins = {bins}")
+        self.network, self.task, self.fewest, self.bins, self.seed = network, task, fewest, bins, seed
+        self.folder = folder
+        tensors = taking_part(network, parameters=parameters, without=without)
+        self.loss = BinLoss.of(network, task, tensors, full_width=full_width, images=images, seed=seed)
+        self.identity = {
+            "network": checksum(network.state_dict()),
+            "task": task.name,
+            "tensors": list(tensors),
+            "full_width": full_width,
+            "images": images,
+            "seed": seed,
+        }
+        self._records = Records(folder / "bins.jsonl", identity=self.identity)
+        self._merges = Records(folder / "merged.jsonl", identity=self.identity)
+        self._workers = Workers(self.loss, folder, workers=workers)
+
+    @property
+    def evaluated(self) -> int:
+        """How many bin counts have been evaluated so far."""
+        return len(self._records)
+
+    @property
+    def reference(self) -> float:
+        """1 - macro F1 of the float network on the search's images."""
+        return self.loss.reference
+
+    def solutions(self, counts: Iterable[int]) -> list[Solution]:
+        """Return the solutions of these bin counts, evaluating those that are new."""
+        counts = [int(k) for k in counts]
+        new = sorted({k for k in counts if str(k) not in self._records})
+        for solution in tqdm(self._workers.each("solution", new), total=len(new), desc="bin counts", unit="k"):
+            self._records.add(str(solution.k), [solution.shared, solution.loss])
+        return [Solution(k, *self._records[str(k)]) for k in counts]
+
+    def evolve(
+        self, *, population: int = 100, generations: int = 100, seed: int | None = None, **operators
+    ) -> list[Generation]:
+        """Return the generations of NSGA-II from an evenly spaced start; costs are (1 - macro F1, d).
+
+        operators: crossover and mutation, pymoo operators, see `evolve`. Source: arXiv 2501.03095, algorithm 1.
+        """
+
+        def evaluate(genes: np.ndarray) -> np.ndarray:
+            return np.array([(s.loss, s.shared) for s in self.solutions(genes[:, 0])])
+
+        start = np.linspace(self.fewest, self.bins, population).round()[:, None]
+        options = {"population": population, "generations": generations, **operators}
+        return evolve(evaluate, start, [self.fewest], [self.bins], seed=self.seed if seed is None else seed, **options)
+
+    def sweep(self, *, stride: int = 1) -> list[Solution]:
+        """Return the solution of every bin count within the bounds, or every so many: the oracle for the search."""
+        return self.solutions(range(self.fewest, self.bins + 1, stride))
+
+    @staticmethod
+    def front(solutions: Iterable[Solution]) -> list[Solution]:
+        """Return the solutions that no other beats in loss and shared weights, by loss."""
+        solutions = sorted(set(solutions), key=lambda s: s.k)
+        return [solutions[i] for i in nondominated([(s.loss, s.shared) for s in solutions])]
+
+    def reaching(self, solutions: Iterable[Solution], *, tolerance: float = 0.0) -> list[Solution]:
+        """Return the solutions that lose at most so much F1 against the float network, fewest shared weights first."""
+        good = [s for s in solutions if s.loss <= self.reference + tolerance]
+        return sorted(good, key=lambda s: (s.shared, s.loss))
+
+    def merge(self, solution: Solution, *, tolerance: float = 0.0, rising: bool = False) -> Merged:
+        """Merge a solution's neighbouring bins as long as it loses at most so much F1 against the float network."""
+        key = f"{solution.k}-{tolerance!r}-{rising}"
+        if key not in self._merges:
+            with tqdm(desc=f"merging {solution.shared} bins", unit="trial") as bar:
+
+                def score(groups: np.ndarray) -> float:
+                    bar.update()
+                    return -self.loss.merged(solution.k, groups)
+
+                groups = merge_neighbours(solution.shared, score, reference=-self.reference - tolerance, rising=rising)
+            self._merges.add(key, [groups.tolist(), self.loss.merged(solution.k, groups)])
+        groups, loss = self._merges[key]
+        return Merged(solution, np.array(groups), loss)
+
+    def compressed(self, solution: Solution | Merged, *, reestimate: bool = False) -> Compressed:
+        """Return the network with these shared weights; the paper leaves batch norms' statistics as they are.
+
+        Biases and batch norms that take part hold shared weights, too, but are stored as the numbers that they are.
+        """
+        merged = solution if isinstance(solution, Merged) else Merged(solution, np.arange(solution.shared), 0.0)
+        bins = uniform_bins(self.loss.theta, merged.solution.k, full_width=self.loss.full_width)
+        values = merged_values(bins.values, bins.counts, merged.groups).astype(np.float16)
+        indices = self.loss.split(merged.groups[bins.indices])
+        codes = {name: ScalarCode(part, "shared") for name, part in indices.items() if part.ndim > 1}
+        network = copy.deepcopy(self.network)
+        with torch.no_grad():
+            for name, parameter in network.named_parameters():
+                if name in indices and name not in codes:
+                    parameter.copy_(torch.from_numpy(values[indices[name]].astype(np.float32)))
+        return assemble(network, self.task, codes, {"shared": values}, reestimate=reestimate, seed=self.seed)
+
+    def members(self, solutions: Iterable[Solution | Merged], divergence: Divergence) -> list[Candidate]:
+        """Return solutions as files, with their sizes and divergence; their setting is k."""
+        trials, names = Trials(Candidate, self.folder / "members", identity=self.identity), []
+        for solution in trials.progress(list(solutions)):
+            compressed = self.compressed(solution)
+            data = compressed.to_bytes()
+            names.append(hashlib.sha256(data).hexdigest()[:16])
+            if names[-1] in trials:
+                continue
+            counts = self.counts(solution)
+            trials.add(
+                names[-1],
+                compressed,
+                setting=solution.solution.k if isinstance(solution, Merged) else solution.k,
+                treatment="plain",
+                shared=len(counts),
+                fixed_bytes=fixed_bits(len(counts)) * int(counts.sum()) / 8,
+                huffman_bytes=huffman_bits(counts) / 8,
+                entropy_bytes=entropy_bits(counts) / 8,
+                file_bytes=len(data),
+                divergence=divergence(compressed),
+            )
+        return [trials[name] for name in names]
+
+    def counts(self, solution: Solution | Merged) -> np.ndarray:
+        """Return how many weights share each value, (shared,), over all tensors that take part."""
+        merged = solution if isinstance(solution, Merged) else Merged(solution, np.arange(solution.shared), 0.0)
+        bins = uniform_bins(self.loss.theta, merged.solution.k, full_width=self.loss.full_width)
+        return np.bincount(merged.groups, bins.counts).astype(np.int64)

@@ -1,0 +1,135 @@
+"""Where the bytes go: what each step takes off the file, at no more than the same divergence on training images."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from tqdm import tqdm
+
+from bitbook import training
+from bitbook.codes import ScalarCode
+from bitbook.codes._container import coded_bytes
+from bitbook.compression._assemble import assemble, weight_tensors
+from bitbook.compression._compensate import compensate
+from bitbook.methods.moea_bins._bins import shared_bins
+from bitbook.methods.moea_bins._merge import merge_neighbours, merged_values
+from bitbook.search._fast_divergence import FastDivergence
+from bitbook.search._gene_search import GeneSearch
+from bitbook.search._records import Records
+from bitbook.search._sequential_rounding import round_again
+from bitbook.search._sweep import index_sizes
+
+Coded = tuple[dict[str, ScalarCode], dict[str, np.ndarray]]
+
+
+def waterfall(
+    search: GeneSearch,
+    *,
+    target: float,
+    fewest: int,
+    bins: int,
+    price: float = 0.1,
+    again: int = 500,
+) -> dict[str, float]:
+    """Return the bytes of the file after each step, by the step's name, without steps that do not reach the target.
+
+    search: over genes, evolved; its images and folder are used. target: the divergence allowed, nats an image. fewest,
+    bins: bounds of k; its least value that reaches the target is found by bisection, as if divergence fell with k.
+    price: of a bit in compensated rounding. again: images for `round_again`; 0 leaves that step out.
+
+    Files whose indices have fixed length or Huffman codes are not written: the coded indices of the real file are
+    replaced by their length, without a table for the Huffman code. From batch norm on bins are not merged by trial,
+    which costs hundreds of passes and gives little once indices are entropy-coded.
+    """
+    fast, task, genes = search.cost.divergence, search.task, search.genes
+    settings = {"target": target, "fewest": fewest, "bins": bins, "price": price, "again": again}
+    records = Records(search.folder / f"waterfall-{target!r}.jsonl", identity=search.identity | settings)
+    tensors = weight_tensors(search.network)
+    bar = tqdm(desc="waterfall", unit="trial")
+
+    def tried(name: str, make: Callable[[], Coded], *, reestimate: bool = True, mantissa: int = 10) -> dict[str, float]:
+        if name not in records:
+            codes, books = make()
+            weights = {layer: code.decode(books) for layer, code in codes.items()}
+            divergence = fast(weights, reestimate=reestimate, mantissa=mantissa)[1]
+            file = assemble(fast.module, task, codes, books, reestimate=False, mantissa=mantissa)
+            rest = len(file.to_bytes()) - coded_bytes(codes, books)
+            sizes = {"file": len(file.to_bytes()), "rest": rest, **index_sizes(codes, books)}
+            records.add(name, {"divergence": divergence, **sizes})
+            bar.update()
+        return records[name]
+
+    def plain(k: int) -> dict[str, float]:
+        return tried(f"plain {k}", lambda: shared_bins(tensors, k), reestimate=False)
+
+    def reestimated(k: int) -> dict[str, float]:
+        return tried(f"re-estimated {k}", lambda: shared_bins(tensors, k))
+
+    def compensated(k: int) -> dict[str, float]:
+        codes, books = shared_bins(tensors, k)
+        return tried(f"compensated {k}", lambda: (compensate(tensors, codes, books, genes.factors, price=price), books))
+
+    steps: dict[str, float] = {}
+    most = plain(bins)
+    if most["divergence"] <= target:
+        steps[f"{bins} bins, fixed length"] = most["fixed_bytes"] + most["rest"]
+        k = _least(plain, fewest, bins, target)
+        searched = plain(k)
+        steps["bin count searched"] = searched["fixed_bytes"] + searched["rest"]
+        room = target / max(searched["divergence"], 1e-12)
+        merged = tried("merged", lambda: _merged(fast, shared_bins(tensors, k), room, bar), reestimate=False)
+        steps["neighbours merged"] = merged["fixed_bytes"] + merged["rest"]
+        steps["Huffman code"] = merged["huffman_bytes"] + merged["rest"]
+        steps["our entropy coder"] = merged["file"]
+    for name, step in (("batch norm re-estimated", reestimated), ("rounding compensated", compensated)):
+        if step(bins)["divergence"] <= target:
+            steps[name] = step(_least(step, fewest, bins, target))["file"]
+    front = search.front()  # by bytes, so divergence falls
+    reached = [point.file_bytes for point in front if point.divergence <= target]
+    if reached:
+        steps["genes per layer"] = min(reached)
+    if again and front:
+        policy, train = task.recipe.augmentation, task.calibration_images().images
+        own = training.sample(train, again, policy=policy, seed=search.seed + 3_000_000)
+
+        def rounded(place: int) -> dict[str, float]:
+            point = front[place]
+            mantissa = genes.mantissa(point.genes)
+            return tried(f"again {point.genes}", lambda: round_again(genes, point.genes, fast, own), mantissa=mantissa)
+
+        if rounded(len(front) - 1)["divergence"] <= target:
+            steps["rounded again"] = rounded(_least(rounded, 0, len(front) - 1, target, exact=True))["file"]
+    bar.close()
+    return {name: float(bytes_) for name, bytes_ in steps.items()}
+
+
+def _least(
+    step: Callable[[int], Mapping[str, float]], low: int, high: int, target: float, *, exact: bool = False
+) -> int:
+    """The least number that reaches the target, by bisection, down to 2 % unless exact; `high` is known to reach it."""
+    while low < high and (exact or high - low > 0.02 * high):
+        middle = (low + high) // 2 if exact else int(np.sqrt(low * high))
+        low, high = (low, middle) if step(middle)["divergence"] <= target else (middle + 1, high)
+    return high
+
+
+def _merged(fast: FastDivergence, coded: Coded, room: float, bar: tqdm) -> Coded:
+    """The bins merged from left to right while the divergence on the first images grows by no more than `room`."""
+    codes, books = coded
+    values = books["shared"].astype(np.float64)
+    counts = sum(np.bincount(code.indices.ravel(), minlength=len(values)) for code in codes.values())
+
+    def joined(groups: np.ndarray) -> Coded:
+        own = {name: dataclasses.replace(code, indices=groups[code.indices]) for name, code in codes.items()}
+        return own, {"shared": merged_values(values, counts, groups).astype(np.float16)}
+
+    def score(groups: np.ndarray) -> float:
+        bar.update()
+        own, book = joined(groups)
+        weights = {name: code.decode(book) for name, code in own.items()}
+        return -fast(weights, reestimate=False, hopeless=lambda first: True)[0]
+
+    reference = score(np.arange(len(values))) * max(room, 1.0)
+    return joined(merge_neighbours(len(values), score, reference=reference))

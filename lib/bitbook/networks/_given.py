@@ -1,0 +1,111 @@
+"""Trained weights that others published: what they are, where they come from, and the proof that a file holds them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from bitbook.networks._checksum import checksum
+
+
+class WeightsDamaged(ValueError):
+    """A weights file does not hold the tensors that its name promises."""
+
+
+@dataclass(frozen=True)
+class GivenWeights:
+    """Published weights: the network they fit, their official source, and what proves that a file holds them.
+
+    The proof is the checksum of the tensors; where we know none, it is the beginning of the file's SHA-256 that the
+    address of PyTorch's own weights ends in. Without an address the weights come with the data folder only.
+    """
+
+    specification: Mapping
+    url: str | None
+    checksum: str | None
+
+    def read(self, path: Path) -> dict[str, Tensor]:
+        """Read the weights from a .safetensors file or from the PyTorch file of the official source, and verify them.
+
+        `num_batches_tracked` is dropped. Raises WeightsDamaged where the file does not hold these weights.
+        """
+        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, weights_only=True)
+        state = state.get("state_dict", state)
+        state = {name.removeprefix("module."): value for name, value in state.items()}
+        state = {name: value for name, value in state.items() if not name.endswith("num_batches_tracked")}
+        if self.checksum is None:
+            promised = path.stem.rpartition("-")[2]
+            proven = len(promised) >= 8 and hashlib.sha256(path.read_bytes()).hexdigest().startswith(promised)
+        else:
+            proven = checksum(state) == self.checksum
+        if not proven:
+            raise WeightsDamaged(f"{path} does not hold the expected weights: delete it, get it again ({self.url})")
+        return state
+
+
+_IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+
+
+def torchvision_specification(name: str) -> Mapping:
+    """The specification of torchvision's classifier of that name for its own ImageNet weights."""
+    return {"factory": "torchvision", "arguments": {"name": name, **_IMAGENET}}
+
+
+def _cifar(depth: int, classes: int, url: str, checksum: str) -> GivenWeights:
+    if classes == 10:
+        arguments = {"shortcut": "A", **_IMAGENET}
+    else:
+        arguments = {"shortcut": "B", "mean": [0.5070, 0.4865, 0.4409], "std": [0.2673, 0.2564, 0.2761]}
+    specification = {"factory": "cifar_resnet", "arguments": {"depth": depth, "classes": classes, **arguments}}
+    return GivenWeights(specification=specification, url=url, checksum=checksum)
+
+
+_AKAMASTER = "https://github.com/akamaster/pytorch_resnet_cifar10/raw/master/pretrained_models"
+_CHENYAOFO = "https://github.com/chenyaofo/pytorch-cifar-models/releases/download/resnet"
+
+GIVEN: dict[str, GivenWeights] = {
+    "cifar10_resnet20": _cifar(
+        20, 10, f"{_AKAMASTER}/resnet20-12fca82f.th", "bf6283ad2e2aaadbccc04484ab1497969a5a3808136a73d6adddc9de753eb642"
+    ),
+    "cifar10_resnet56": _cifar(
+        56, 10, f"{_AKAMASTER}/resnet56-4bfd9763.th", "ca35ab033ca00e0e68daff8b55d6f5425d8b68071083f79a7540a4b07e9fb288"
+    ),
+    "cifar100_resnet20": _cifar(
+        20,
+        100,
+        f"{_CHENYAOFO}/cifar100_resnet20-23dac2f1.pt",
+        "4de3d92b1a92fa2288ef4d4c2b25ae728e6950231e9f401ac9688f73182e6826",
+    ),
+    "cifar100_resnet56": _cifar(
+        56,
+        100,
+        f"{_CHENYAOFO}/cifar100_resnet56-f2eff4c8.pt",
+        "cc78148f5e8f7d0c250d8f606d07bbe0527f9c2f1dd9c9eb6b93af947c2d34bd",
+    ),
+    # The Caffe SqueezeNet 1.1, whose weights but those of the first layer are exact in fp16.
+    "imagenet_squeezenet1_1": GivenWeights(
+        specification=torchvision_specification("squeezenet1_1"),
+        url=None,
+        checksum="2d8d9600c140babd53191efd78e2fb161d24d5748f56ef04f6ce6683356639d7",
+    ),
+}
+
+
+def torchvision_weights(name: str) -> GivenWeights:
+    """The first ImageNet weights that torchvision publishes for its classifier of that name.
+
+    Raises ValueError where there are none.
+    """
+    from torchvision import models
+
+    try:
+        weights = models.get_model_weights(name)["IMAGENET1K_V1"]
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"torchvision has no ImageNet weights for {name!r}") from error
+    return GivenWeights(specification=torchvision_specification(name), url=weights.url, checksum=None)

@@ -1,0 +1,118 @@
+"""Try every setting of a method that has one number to set, and keep what each costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+
+from bitbook.codes import Code, entropy_bits, fixed_bits, huffman_bits
+from bitbook.compression._assemble import assemble, weight_tensors
+from bitbook.compression._compensate import compensate, input_moments
+from bitbook.compression._divergence import Divergence
+from bitbook.networks import checksum
+from bitbook.search._trials import Trials
+from bitbook.tasks import Task
+
+TREATMENTS = ("plain", "re-estimated", "compensated")
+Coding = Callable[[Mapping[str, np.ndarray], float], tuple[dict[str, Code], dict[str, np.ndarray]]]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One setting tried: its size by each way of coding the indices, its real file, its divergence.
+
+    fixed_bytes, huffman_bytes, entropy_bytes: the indices alone, with one table a codebook, as papers count.
+    file_bytes: the whole file. divergence: from the float outputs on training images, nats an image.
+    """
+
+    file: Path
+    setting: float
+    treatment: str
+    shared: int
+    fixed_bytes: float
+    huffman_bytes: float
+    entropy_bytes: float
+    file_bytes: int
+    divergence: float
+
+
+def sweep(
+    network: nn.Module,
+    task: Task,
+    coding: Coding,
+    settings: Iterable[float],
+    *,
+    folder: Path,
+    treatments: Iterable[str] = TREATMENTS,
+    price: float = 0.0,
+    images: int = 2000,
+    seed: int = 0,
+) -> list[Candidate]:
+    """Try every setting, keep each file in the folder, and return what each costs, by treatment and setting.
+
+    coding: turns weights and a setting into codes and their codebooks. treatments: "plain" (nearest values, batch
+    norm as it was), "re-estimated" (nearest values, batch norm re-estimated), "compensated" (indices chosen for the
+    layers' outputs at this price of a bit, see `compensate`, and batch norm re-estimated). images: how many augmented
+    training images the divergence and the layers' inputs are taken on. A stopped sweep resumes: what has its record in
+    the folder is not evaluated again. Raises ValueError where there is no setting, and for an unknown treatment.
+    """
+    settings = sorted({s.item() if isinstance(s, np.generic) else s for s in settings})
+    treatments = sorted(set(treatments))
+    if not settings:
+        raise ValueError("a sweep needs at least one setting: the range given is empty")
+    if unknown := [t for t in treatments if t not in TREATMENTS]:
+        raise ValueError(f"treatments are {', '.join(TREATMENTS)}, not {', '.join(unknown)}")
+    tensors = weight_tensors(network)
+    identity = {
+        "network": checksum(network.state_dict()),
+        "task": task.name,
+        "images": images,
+        "seed": seed,
+        "price": price,
+    }
+    trials = Trials(Candidate, folder, identity=identity)
+    names = {(setting, t): f"{setting!r}-{t}" for t in treatments for setting in settings}
+    divergence, moments, train = None, None, None
+    for (setting, treatment), name in trials.progress(list(names.items())):
+        if name in trials:
+            continue
+        if divergence is None:
+            train = task.calibration_images().images  # read once for all settings
+            divergence = Divergence(network, task, images=images, seed=seed)
+        codes, codebooks = coding(tensors, setting)
+        if treatment == "compensated":
+            moments = moments or input_moments(network, divergence.images)
+            codes = compensate(tensors, codes, codebooks, moments, price=price)
+        reestimate = treatment != "plain"
+        compressed = assemble(network, task, codes, codebooks, reestimate=reestimate, seed=seed, images=train)
+        trials.add(
+            name,
+            compressed,
+            setting=setting,
+            treatment=treatment,
+            **index_sizes(codes, codebooks),
+            file_bytes=len(compressed.to_bytes()),
+            divergence=divergence(compressed),
+        )
+    return [trials[name] for name in names.values()]
+
+
+def index_sizes(codes: Mapping[str, Code], codebooks: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Return the shared values in use and the bytes of the indices by each way of coding, with a table a codebook.
+
+    The names are those of a Candidate's fields: shared, fixed_bytes, huffman_bytes, entropy_bytes.
+    """
+    tables = {name: np.zeros(len(book), np.int64) for name, book in codebooks.items()}  # how often each value is used
+    for code in codes.values():
+        tables[code.codebook] += np.bincount(code.indices.ravel(), minlength=len(tables[code.codebook]))
+    used = {name: int(np.count_nonzero(counts)) for name, counts in tables.items()}
+    return {
+        "shared": sum(used.values()),
+        "fixed_bytes": sum(fixed_bits(used[name]) * int(counts.sum()) for name, counts in tables.items()) / 8,
+        "huffman_bytes": sum(map(huffman_bits, tables.values())) / 8,
+        "entropy_bytes": sum(map(entropy_bits, tables.values())) / 8,
+    }

@@ -1,0 +1,59 @@
+"""Adversarial images by projected gradient descent, and training on them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bitbook.training._distributed import unwrapped
+from bitbook.training._evaluation import evaluating, inputs
+from bitbook.training._fit import Objective, cross_entropy
+
+
+def pgd(
+    network: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    epsilon: float,
+    step: float,
+    steps: int,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Images within `epsilon` (largest change of a pixel, on the scale 0 to 1) that raise the network's loss most.
+
+    `steps` times: go `step` along the sign of the gradient of the cross-entropy, return into the box around the image
+    and into [0, 1] (Madry et al., arXiv 1706.06083, section 2.1). With `generator` the start is random in the box, else
+    the image. images uint8 or float (N, C, H, W); returns floats on the network's device. The network runs in
+    evaluation mode.
+    """
+    clean = inputs(network, images)
+    labels = labels.to(clean.device)
+    low, high = (clean - epsilon).clamp(min=0), (clean + epsilon).clamp(max=1)
+    adversarial = clean
+    if generator is not None:
+        noise = torch.rand(clean.shape, generator=generator, dtype=clean.dtype).to(clean.device)
+        adversarial = (clean + epsilon * (2 * noise - 1)).clamp(0, 1)
+    with evaluating(network), torch.enable_grad():
+        for _ in range(steps):
+            adversarial = adversarial.detach().requires_grad_()
+            loss = F.cross_entropy(network(adversarial), labels, reduction="sum")
+            (gradient,) = torch.autograd.grad(loss, adversarial)
+            adversarial = torch.clamp(adversarial + step * gradient.sign(), low, high)
+    return adversarial.detach()
+
+
+def adversarial_training(*, epsilon: float, step: float, steps: int, objective: Objective | None = None) -> Objective:
+    """An objective for `fit`: the given one, else the cross-entropy, on images that `pgd` attacked from a random start.
+
+    The attack itself always raises the cross-entropy.
+    """
+    base = objective or cross_entropy()
+
+    def attacked(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        start = torch.Generator().manual_seed(int(torch.randint(2**62, ())))  # from the generator that `fit` seeded
+        worst = pgd(unwrapped(network), images, labels, epsilon=epsilon, step=step, steps=steps, generator=start)
+        return base(network, worst, labels)
+
+    return attacked
