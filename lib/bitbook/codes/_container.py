@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from bitbook.files import write_atomically
 
 from ._arrays import FLOATS, read_shape, spell_shape
 from ._code import Code
@@ -135,18 +136,7 @@ def coded_bytes(codes: Mapping[str, Code], codebooks: Mapping[str, np.ndarray]) 
 
 def save(compressed: Compressed, path: str | os.PathLike[str]) -> None:
     """Write the file atomically: whatever happens, `path` holds the old file or the whole new one."""
-    path = Path(path)
-    data = compressed.to_bytes()
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    write_atomically(path, compressed.to_bytes())
 
 
 def load(path: str | os.PathLike[str], *, max_weights: int = 2**31) -> Compressed:

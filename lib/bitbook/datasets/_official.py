@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-import os
+import io
 import shutil
 import tarfile
 from collections.abc import Callable
@@ -14,6 +14,7 @@ import numpy as np
 from bitbook.datasets._canonical import SETS
 from bitbook.datasets._dataset import folder
 from bitbook.datasets._download import download
+from bitbook.files import write_atomically
 
 _MNIST = "https://ossci-datasets.s3.amazonaws.com/mnist"
 _CIFAR = "https://www.cs.toronto.edu/~kriz"
@@ -45,13 +46,13 @@ def fetch(name: str, *, progress: bool = True) -> Path:
         download(url, downloads / url.rsplit("/", 1)[1], known_hash=f"md5:{md5}", progress=progress)
         for url, md5 in SOURCES[name].items()
     ]
-    partial = target.with_suffix(".partial.npz")
-    np.savez(partial, **READERS[name](files))
+    canonical = io.BytesIO()
+    np.savez(canonical, **READERS[name](files))
     if name == "cifar100" and target.exists():
         with np.load(target) as old:
             if len(old["y_train"]) == SETS["cifar100-calib10k"].train:
                 shutil.copyfile(target, folder() / "cifar100-calib10k.npz")
-    os.replace(partial, target)
+    write_atomically(target, canonical.getvalue())
     for file in files:
         file.unlink()
     return target
