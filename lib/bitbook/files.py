@@ -178,6 +178,12 @@ class Cache:
     def __getitem__(self, name: str) -> Any:
         return self._entries[name][0]
 
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return a value, or the default where it is not known or its file is damaged."""
+        if name not in self:
+            return default
+        return self[name]
+
     def __len__(self) -> int:
         return len(self._entries)
 

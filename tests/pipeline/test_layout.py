@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from bitbook.pipeline import root
-from bitbook.pipeline.layout import Results, write_atomically
+from bitbook.pipeline.layout import Results
 
 
 def test_root_is_found_from_any_folder_of_the_project(project, monkeypatch):
@@ -20,15 +20,6 @@ def test_elsewhere_root_is_the_checkout_that_is_installed(tmp_path, monkeypatch)
 def test_each_params_file_has_results_of_its_own(project):
     assert Results.of(Path("params.yaml")).network("a") == project.folder / "results/nets/a/network.safetensors"
     assert Results.of(Path("full/params.yaml")).metrics("a") == project.folder / "results/full/metrics/a.json"
-
-
-def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
-    path = tmp_path / "folder" / "file.txt"
-    write_atomically(path, "old")
-    monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
-    with pytest.raises(OSError, match="disk full"):
-        write_atomically(path, "new")
-    assert path.read_text() == "old"
 
 
 @pytest.mark.parametrize("link", ["results", "results/runs", "results/runs/tiny"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,14 +19,6 @@ def root() -> Path:
         if (folder / ".dvc").is_dir() and (folder / "dvc.yaml").is_file():
             return folder
     raise FileNotFoundError(f"no dvc.yaml with a .dvc folder above {here}: change into a checkout of bitbook")
-
-
-def write_atomically(path: Path, content: bytes | str) -> None:
-    """Write a file so that it bears its name only when it is whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    partial.write_bytes(content.encode() if isinstance(content, str) else content)
-    os.replace(partial, path)
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bitbook.files import write_atomically
 from bitbook.pipeline import notebook, provenance, tables
+from bitbook.pipeline.code_hash import code_hash
 from bitbook.pipeline.execute import STAGE, TERMINAL, threads
-from bitbook.pipeline.layout import Results, root, write_atomically
-from bitbook.pipeline.made_by import made_by
+from bitbook.pipeline.layout import Results, root
 from bitbook.pipeline.store import Store, key_of
 from bitbook.pipeline.tables import to_json
 
@@ -93,10 +94,14 @@ class Run:
     def _open_store(self, code: str) -> Store:
         """Take the store of this work; when played, a stage's if that has finished, else one of its own."""
         key = {"parameters": self.parameters, "inputs": self._inputs, "code": code}
-        folder = root() / ".work" / self.name / key_of(key)
-        if self._stage or (folder / "finished.json").exists():
-            return Store(folder)
-        return Store(root() / ".work" / self.name / key_of(key | {"played": True}))
+        if self._stage:
+            return Store(self._store_folder(key), key)
+        if finished := Store.finished(self._store_folder(key), key):
+            return finished
+        return Store(self._store_folder(key | {"played": True}), key | {"played": True})
+
+    def _store_folder(self, key: Mapping[str, Any]) -> Path:
+        return root() / ".work" / self.name / key_of(key)
 
     def _count_test_reads(self) -> None:
         """Count from now on, if the notebook has data sets at hand: it imports them before it starts, or by `task`."""
@@ -174,8 +179,12 @@ class Run:
         The name's ending says what it is: `.json`, `.npz` (arrays by name) or `.bitbook`. The calling cell counts as
         code even before the notebook is saved.
         """
-        cell = made_by(self._namespace.get("In", [""])[-1])
-        return self.store.keep(name, compute, version=hashlib.sha256(cell.encode()).hexdigest()[:8])
+        cell = self._namespace.get("In", [""])[-1]
+        try:
+            version = code_hash(cell)
+        except SyntaxError:  # a magic, when run interactively
+            version = hashlib.sha256(cell.encode()).hexdigest()
+        return self.store.keep(name, compute, version=version[:8])
 
     def result(
         self,

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bitbook.files import write_atomically
 from bitbook.pipeline import notebook, processes, tables
-from bitbook.pipeline.layout import Results, root, write_atomically
+from bitbook.pipeline.layout import Results, root
 from bitbook.pipeline.parameters import check
 from bitbook.pipeline.params import check_name, read_params
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from bitbook.pipeline.layout import write_atomically
+from bitbook.files import write_atomically
 
 
 def to_json(value: Any, *, finite: bool = True) -> str:
