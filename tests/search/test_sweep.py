@@ -7,8 +7,7 @@ import torch
 from bitbook import training
 from bitbook.compression import assemble, measure, weight_tensors
 from bitbook.methods import moea_bins
-from bitbook.search import sweep
-from bitbook.search import sweep as sweep_function
+from bitbook.search import _sweep, sweep
 from torch import nn
 
 
@@ -27,8 +26,7 @@ def test_every_candidate_is_a_file_with_its_own_size(task, network, tmp_path, re
 def test_a_stopped_sweep_evaluates_nothing_twice(task, network, tmp_path, monkeypatch):
     first = sweep(network, task, moea_bins.shared_bins, [4], folder=tmp_path, images=50)
     made = []
-    original = sweep_function.__globals__["assemble"]
-    monkeypatch.setitem(sweep_function.__globals__, "assemble", lambda *a, **k: made.append(1) or original(*a, **k))
+    monkeypatch.setattr(_sweep, "assemble", lambda *a, **k: made.append(1) or assemble(*a, **k))
     again = sweep(network, task, moea_bins.shared_bins, [4, 5], folder=tmp_path, images=50)
     assert len(made) == 3  # the new bin count, by each treatment
     assert [c for c in again if c.setting == 4] == first
