@@ -158,13 +158,13 @@ class Run:
 
     def save_network(self, module: nn.Module) -> Path:
         """Save a float network with its task and the fingerprint of its data, for the runs that name it."""
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
         data = self._inputs[f"{self.parameters['task']}.json"]
         about = {"data": data, "specification": module.specification, "task": self.parameters["task"]}
         path = self.folder / "network.safetensors"
         state = {name: value.contiguous() for name, value in module.state_dict().items()}
-        save_file(state, path, {"bitbook": json.dumps(about, sort_keys=True)})
+        write_atomically(path, save(state, {"bitbook": json.dumps(about, sort_keys=True)}))
         return path
 
     def save(self, compressed: Compressed, name: str = "network") -> Path:
