@@ -86,6 +86,7 @@ def test_a_disk_that_takes_nothing_is_said_and_the_old_file_stays(number, messag
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", fails)
+        patch.setattr(os, "write", fails)
         with pytest.raises(OSError, match=f"{message}.*file") as caught:
             write_atomically(path, "new")
         assert caught.value.errno == number

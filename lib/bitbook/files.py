@@ -99,7 +99,7 @@ def _set_aside(path: Path) -> None:
 class Cache:
     """Values by name, each with a file of its own if need be, that stay in a folder for one identity.
 
-    A value is on the disk once `add` returns. Values lie in `records.jsonl`, a line each, bound by a checksum to the
+    A value survives a kill once `add` returns. Values lie in `records.jsonl`, a line each, bound by a checksum to the
     identity, and to the content of their file; a last line that was cut off by a kill does not count.
 
     Args:
@@ -216,11 +216,14 @@ class Cache:
         return self[name]
 
     def _append(self, line: bytes) -> None:
+        """Write one line; no fsync, since a line that a power failure tears is noticed by its checksum."""
         try:
-            with self._path.open("ab") as records:
-                records.write(line)
-                records.flush()
-                os.fsync(records.fileno())
+            records = os.open(self._path, os.O_WRONLY | os.O_APPEND)
+            try:
+                if os.write(records, line) < len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            finally:
+                os.close(records)
         except OSError as error:
             raise _with_remedy(error, self._path) from None
 

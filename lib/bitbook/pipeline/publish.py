@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from bitbook.files import write_atomically
 from bitbook.pipeline import tables
 from bitbook.pipeline.collect import COLUMNS, aggregate, rows_of
 from bitbook.pipeline.layout import Results, root
@@ -67,8 +67,7 @@ def _copy(source: Path, target: Path) -> bool:
     """Copy a file that is there and small enough; tell whether it was."""
     if not source.exists() or source.stat().st_size >= LARGEST:
         return False
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copy(source, target)
+    write_atomically(target, source.read_bytes())
     return True
 
 

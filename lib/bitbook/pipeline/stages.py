@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -80,7 +79,7 @@ def collect(params: Path) -> None:
     tables.write(results.folder / "table.csv", collect(results, keys), COLUMNS)
     folder = results.emptied(results.folder / "fronts")
     for key, front in fronts(results, keys).items():
-        shutil.copy(front, folder / f"{key}.csv")
+        write_atomically(folder / f"{key}.csv", front.read_bytes())
 
 
 def report(params: Path) -> None:
