@@ -10,6 +10,7 @@ and of the two memory layouts it gets the faster one. Rounds are interleaved, so
 import copy
 import dataclasses
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,7 +24,9 @@ from bitbook.methods import dpnet
 from bitbook.training import Recipe, distillation, fit, logits
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
+WAITING = ("_local_scalar_dense", "nonzero", "bincount", "_to_copy", "copy_")  # operators that may wait for a GPU
 BATCH, STEPS, ROUNDS = 128, 6, 5
 EVERY, EPOCH = 130, 50_000  # steps between two clusterings, images
 
@@ -55,6 +58,28 @@ def rates(functions: dict[str, Callable[[], None]], images: int) -> dict[str, fl
             function()
             seconds[name].append(time.perf_counter() - start)
     return {name: images / float(np.median(times[1:])) for name, times in seconds.items()}
+
+
+class Operators(TorchDispatchMode):
+    """Counts the operators that the processor issues, by name: what a step costs it, whatever the device."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts = Counter()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.counts[function.overloadpacket.__name__] += 1
+        return function(*args, **(kwargs or {}))
+
+
+def host_work(train: Callable[[int], None]) -> Counter:
+    """Operators of one training step: those of two trainings of one epoch, whose images differ by one batch."""
+    counts = []
+    for steps in (2, 3):
+        with Operators() as mode:
+            train(steps)
+        counts.append(mode.counts)
+    return counts[1] - counts[0]
 
 
 def main() -> None:
@@ -108,6 +133,11 @@ def main() -> None:
     )
     for name, rate in friendly.items():
         print(f"bfloat16    {name:20}  {rate:7.0f} images/s  {rate / friendly['plain']:5.2f} of plain training")
+    for name, student, objective in (("plain", network, None), ("DPQ, k = 4", quantised, teacher)):
+        options = {"seed": 0, "progress": False, "objective": objective}
+        work = host_work(lambda n, s=student, o=options: fit(s, stored[: n * BATCH], labels[: n * BATCH], half, **o))
+        waiting = {operator: work[operator] for operator in WAITING if work[operator]}
+        print(f"a step of   {name:20}  {work.total():7d} operators, of which may wait for a GPU: {waiting}")
     layers = list(weight_tensors(network).values())
     clustering = rates({"clustering": lambda: [kmeans1d(layer, 4) for layer in layers]}, 1)["clustering"]
     share = EPOCH / BATCH / EVERY / clustering / (EPOCH / friendly["DPQ, k = 4"])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from bitbook import tasks, training
-from bitbook.codes import ScalarCode
+from bitbook.codes import Coded, ScalarCode
 from bitbook.compression import compensate, input_moments
 from torch import nn
 
@@ -46,13 +46,13 @@ def test_outputs_come_out_closer_at_the_same_codebook():
     weights = {"conv2.weight": dict(network.named_parameters())["conv2.weight"].detach().numpy()}
     values = np.linspace(-0.3, 0.3, 9).astype(np.float16)[[4, 0, 8, 1, 7, 2, 6, 3, 5]]  # in no order
     nearest = np.abs(weights["conv2.weight"][..., None] - values.astype(np.float64)).argmin(-1).astype(np.uint8)
-    codes, books = {"conv2.weight": ScalarCode(nearest, "b")}, {"b": values}
-    ours = compensate(weights, codes, books, input_moments(network, images))
+    coded = Coded({"conv2.weight": ScalarCode(nearest, "b")}, {"b": values})
+    ours = compensate(weights, coded, input_moments(network, images))
     expected = training.logits(network, images)
     errors = []
-    for code in (codes["conv2.weight"], ours["conv2.weight"]):
+    for found in (coded, ours):
         with torch.no_grad():
-            dict(network.named_parameters())["conv2.weight"].copy_(torch.from_numpy(code.decode(books)))
+            dict(network.named_parameters())["conv2.weight"].copy_(torch.from_numpy(found.decode()["conv2.weight"]))
         errors.append(float((training.logits(network, images) - expected).square().mean()))
     assert errors[1] < 0.8 * errors[0]
 
@@ -63,7 +63,7 @@ def test_scales_are_kept_and_divided_out():
     scales = np.float16([0.5, 1, 2, 1, 0.25])
     values = np.linspace(-3, 3, 13).astype(np.float16)
     code = ScalarCode(np.zeros((5, 8), np.uint8), "b", scales)
-    found = compensate({"w": weights}, {"w": code}, {"b": values}, {"w": np.eye(8)[None]})["w"]
+    found = compensate({"w": weights}, Coded({"w": code}, {"b": values}), {"w": np.eye(8)[None]}).codes["w"]
     expected = np.abs((weights / scales[:, None])[..., None] - values.astype(np.float64)).argmin(-1)
     np.testing.assert_array_equal(found.indices, expected)
     np.testing.assert_array_equal(found.scales, scales)

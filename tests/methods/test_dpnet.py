@@ -4,22 +4,23 @@ import kmeans1d
 import numpy as np
 import pytest
 from bitbook import training
+from bitbook.codes import Coded
 from bitbook.compression import Divergence, assemble, rate_distortion_table, weight_tensors
 from bitbook.methods import dpnet
 
 
 def test_every_layer_is_clustered_as_well_as_a_peer_does(network):
     tensors = weight_tensors(network)
-    codes, codebooks = dpnet.optimal_layers(tensors, 5)
+    coded = dpnet.optimal_layers(tensors, 5)
     for name, tensor in tensors.items():
         clusters, centroids = kmeans1d.cluster(tensor.ravel().astype(float).tolist(), 5)
-        np.testing.assert_allclose(codebooks[name], np.float16(centroids), rtol=1e-3)
-        np.testing.assert_array_equal(codes[name].indices.ravel(), clusters)
+        np.testing.assert_allclose(coded.codebooks[name], np.float16(centroids), rtol=1e-3)
+        np.testing.assert_array_equal(coded.codes[name].indices.ravel(), clusters)
 
 
 def test_a_wider_step_takes_fewer_bits(network):
     tensors = weight_tensors(network)
-    used = [dpnet.entropy_constrained_layers(tensors, step)[1] for step in (0.2, 1.0)]
+    used = [dpnet.entropy_constrained_layers(tensors, step).codebooks for step in (0.2, 1.0)]
     assert all(len(used[1][name]) < len(used[0][name]) for name in tensors)
 
 
@@ -28,11 +29,12 @@ def test_the_table_measures_what_a_single_coded_layer_costs(task, network):
     options = [dpnet.optimal_layers(tensors, k) for k in (2, 8)]
     table = rate_distortion_table(network, task, tensors, options, divergence)
     layer = list(tensors).index("conv2.weight")
-    codes, books = table.options[0]
-    alone = assemble(network, task, {"conv2.weight": codes["conv2.weight"]}, books, reestimate=False)
+    first = table.options[0]
+    alone = Coded({"conv2.weight": first.codes["conv2.weight"]}, first.codebooks)
+    alone = assemble(network, alone, task, reestimate=False)
     # Batch norm and the dense layers are stored in half precision in the file, so the two agree only nearly.
     assert table.divergence[layer, 0] == pytest.approx(divergence(alone), rel=0.05)
-    whole = assemble(network, task, *table.options[1], reestimate=False)
+    whole = assemble(network, table.options[1], task, reestimate=False)
     assert table.bytes[:, 1].sum() + table.rest == len(whole.to_bytes())
 
 

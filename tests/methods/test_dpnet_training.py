@@ -98,9 +98,9 @@ def test_values_that_change_places_still_take_the_nearest_weights():
         quantisers["0.weight"].values.copy_(torch.tensor([0.0, -1.0, 2.0]))
     expected = torch.tensor([[-1.0, -1, 0], [0, 2, 2]], dtype=torch.float64)
     assert torch.equal(network[0].weight.detach(), expected)
-    coded, books = dpnet.quantise(network, quantisers)
-    assert books["0.weight"].tolist() == [-1, 0, 2]
-    assert coded["0.weight"].indices.tolist() == [[0, 0, 1], [1, 2, 2]]
+    coded = dpnet.quantise(network, quantisers)
+    assert coded.codebooks["0.weight"].tolist() == [-1, 0, 2]
+    assert coded.codes["0.weight"].indices.tolist() == [[0, 0, 1], [1, 2, 2]]
     assert torch.equal(network[0].weight.detach(), expected)
 
 
@@ -139,7 +139,7 @@ def test_shared_values_move_by_the_mean_gradient_of_their_members(task, monkeypa
 
     monkeypatch.setattr(training, "fit", one_step)
     recipe = training.Recipe(epochs=1)
-    _, books = dpnet.tune_values(network, task, coded, objective=half_square, recipe=recipe)
+    books = dpnet.tune_values(network, task, coded, objective=half_square, recipe=recipe).codebooks
     gradient = (CLUSTERED @ IMAGES[0])[:, None] * IMAGES
     means = [gradient[value == CLUSTERED].mean() for value in (-1.0, 0.05, 2.0)]
     expected = np.array([-1.0, 0.05, 2.0]) - 0.25 * np.array(means)
@@ -199,7 +199,7 @@ def test_shared_values_can_be_tuned_after_a_finished_training(task, network, tmp
 @pytest.mark.parametrize("way", ["DPR", "DPQ", "k-means", "uniform"])
 def test_training_beats_the_optimal_clusters_alone(task, network, way):
     divergence = Divergence(network, task, images=500)
-    untrained = divergence(assemble(network, task, *dpnet.optimal_layers(weight_tensors(network), 2)))
+    untrained = divergence(assemble(network, dpnet.optimal_layers(weight_tensors(network), 2), task))
     assert divergence(run(network, task, way, k=2, epochs=4)) < (0.4 if way in ("DPQ", "uniform") else 0.8) * untrained
 
 

@@ -146,6 +146,8 @@ def test_without_its_zero_channels_the_rebuilt_network_gives_the_same_logits(nam
     if name != "wide-resnet":  # there a shift may follow a sum of zeros: see the next test
         assert all(channels <= set(zeros[layer].tolist()) for layer, channels in silenced.items())
     smaller = cg.remove(network, graph, zeros)
+    planned = cg.removal(graph, zeros).apply(network.state_dict())
+    assert networks.checksum(planned) == networks.checksum(smaller.state_dict())
     state = {name: value.numpy() for name, value in smaller.state_dict().items()}
     compressed = bitbook.Compressed.from_state(
         state, codes={}, codebooks={}, specification=smaller.specification, batch_norm="whole", dtype=np.float32
@@ -258,6 +260,19 @@ def test_what_varies_the_classes_and_what_is_not_there_are_refused():
             cg.remove(network, graph, channels)
 
 
+@pytest.mark.parametrize(
+    ("channels", "message"),
+    [
+        ({"linear": [4]}, r"outputs \(classes\) cannot be removed"),
+        ({"layer1.0.conv1": [16]}, r"has 16 channels, and no channel 16"),
+        ({"layer1.0.bn1": [0]}, r"layer1\.0\.bn1: not a convolution or linear layer"),
+    ],
+)
+def test_a_plan_of_what_cannot_be_removed_is_refused(channels, message):
+    with pytest.raises(cg.ChannelGraphError, match=message):
+        cg.removal(resnet20(silenced=[])[2], channels)
+
+
 def test_a_layer_of_zeros_keeps_one_channel():
     network, images, graph = resnet20(silenced=list(range(16)))
     smaller = cg.remove(network, graph, cg.zero_channels(network, graph))
@@ -297,6 +312,75 @@ def test_the_index_of_a_removal_serves_optimiser_state():
     weights = dict(network.named_parameters())
     for name, value in smaller.named_parameters():
         assert torch.equal(index[name].take(weights[name]), value)
+
+
+def trained(network, optimiser, images, steps):
+    for _ in range(steps):
+        optimiser.zero_grad()
+        F.cross_entropy(network(images), torch.arange(len(images)) % 10).backward()
+        optimiser.step()
+
+
+def test_network_momentum_and_averages_shrink_along_one_plan_and_training_goes_on_as_if_nothing_had_happened():
+    network, _ = made("resnet20")
+    network.double().train()
+    images = torch.rand(6, 3, 16, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(8))
+    rng = np.random.default_rng(9)
+    inner = {  # half of every block's inner width
+        f"layer{stage}.{block}.conv1": rng.permutation(16 << stage - 1)[: 8 << stage - 1]
+        for stage in (1, 2, 3)
+        for block in range(3)
+    }
+    for layer, gone in inner.items():  # zero after batch norm, and without a gradient behind the activation
+        norm = network.get_submodule(layer.replace("conv", "bn"))
+        network.get_submodule(layer).weight.data[gone] = 0
+        norm.bias.data[gone], norm.running_mean[gone] = 0, 0
+    optimiser = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-3)
+    trained(network, optimiser, images, 3)
+    average = {name: value.detach() * 0.5 for name, value in network.named_parameters()}
+    graph = cg.trace(network)
+    plan, smaller = cg.removal(graph, inner), cg.remove(network, graph, inner)
+    planned = plan.apply(network.state_dict())
+    assert networks.checksum(planned) == networks.checksum(smaller.state_dict())
+    momentum = plan.apply({name: optimiser.state[p]["momentum_buffer"] for name, p in network.named_parameters()})
+    assert momentum["layer1.0.conv1.weight"].shape == (8, 16, 3, 3)
+    for name, value in plan.apply(average).items():
+        assert torch.equal(value, smaller.get_parameter(name) * 0.5)
+    small = torch.optim.SGD(smaller.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-3)
+    for name, parameter in smaller.named_parameters():
+        small.state[parameter]["momentum_buffer"] = momentum[name].clone()
+    trained(network, optimiser, images, 3)
+    trained(smaller, small, images, 3)
+    for name, value in plan.apply(network.state_dict()).items():
+        torch.testing.assert_close(smaller.state_dict()[name], value, rtol=1e-9, atol=1e-10)
+
+
+def test_a_permutation_is_a_plan_too():
+    network, images = made("resnet20")
+    graph = cg.trace(network)
+    orders = {group: np.arange(group.size)[::-1] for group in cg.groups(graph)}
+    moved = cg.permutation(graph, orders).apply(network.state_dict())
+    before = logits(network, images)
+    cg.permute(network, graph, orders)
+    assert all(torch.equal(moved[name], value) for name, value in network.state_dict().items())
+    assert same(logits(network, images), before)
+
+
+def test_a_plan_finds_parametrised_weights_and_refuses_what_it_was_not_made_for():
+    network = Net(lambda net, x: x)
+    plan = cg.removal(cg.trace(network), {"conv2": [0, 1, 2], "conv1": [7]})
+    torch.nn.utils.parametrize.register_parametrization(network.conv2, "weight", nn.Identity())
+    original = network.conv2.parametrizations.weight.original
+    state = {"conv2.parametrizations.weight.original": original, "step": torch.tensor(3.0), "fc.bias": network.fc.bias}
+    shrunken = plan.apply(state)
+    assert torch.equal(shrunken["conv2.parametrizations.weight.original"], original[3:, :7])
+    assert torch.equal(shrunken["fc.bias"], network.fc.bias) and shrunken["step"] == 3
+    with pytest.raises(
+        cg.ChannelGraphError, match=r"weight\.original: has shape \(5, 7, 1, 1\); .*\(8, 8\): apply it once"
+    ):
+        plan.apply(shrunken)
+    with pytest.raises(cg.ChannelGraphError, match=r"module\.fc\.bias: the network has no such name"):
+        plan.apply({"module.fc.bias": network.fc.bias})
 
 
 class QuantisedConv(nn.Conv2d):
@@ -404,3 +488,21 @@ def test_slices_and_concatenations_of_slices_keep_their_places():
     smaller = cg.remove(network, graph, cg.zero_channels(network, graph))
     assert smaller.fc.in_features == 6
     assert same(logits(smaller, images), before)
+
+
+@pytest.mark.parametrize(
+    "shape", [lambda x: x.view(x.size(0), -1), lambda x: x.reshape((x.shape[0], 8 * 36)), lambda x: x.view(-1, 288)]
+)
+def test_a_view_with_a_fixed_number_of_features_shrinks(shape):
+    class Viewed(Net):
+        def forward(self, x):
+            return self.fc(shape(self.conv2(self.conv1(x))))
+
+    network, images = Viewed(None).eval(), torch.rand(3, 3, 6, 6)
+    network.fc = nn.Linear(288, 4)
+    network.conv2.weight.data[[1, 6]], network.conv2.bias.data[[1, 6]] = 0, 0
+    graph, before = cg.trace(network), logits(network, images)
+    smaller = cg.remove(network, graph, cg.zero_channels(network, graph))
+    assert smaller.fc.in_features == 6 * 36
+    assert same(logits(smaller, images), before)
+    assert same(logits(copy.deepcopy(smaller), images), before)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from bitbook.clustering import entropy_constrained, input_factor, uniform_bins
+from bitbook.codes import Coded
 from bitbook.compression import Divergence, assemble, compensate, nondominated
 from bitbook.methods import moea_bins
 from bitbook.search import FastDivergence, Genes, evolve, hypervolume, round_again
@@ -34,8 +35,8 @@ def genes():
 
 def _decoded(genes, candidate):
     keys = genes.keys(candidate)
-    codes, books = genes.codes(keys, [genes.indices(key) for key in keys])
-    return codes, books, {name: code.decode(books) for name, code in codes.items()}
+    coded = genes.codes(keys, [genes.indices(key) for key in keys])
+    return coded.codes, coded.codebooks, coded.decode()
 
 
 def test_without_offset_clipping_or_price_layers_are_rounded_to_multiples_of_their_step():
@@ -56,8 +57,8 @@ def test_indices_are_those_of_compensated_rounding(genes):
         scale, values = genes.steps[4], books["bins"].astype(np.float64)
         nearest = np.abs(tensor[..., None] / np.float64(scale) - values).argmin(-1)
         code = meaning.ScalarCode(nearest, "bins", scale)
-        expected = compensate(TENSORS, {name: code}, books, genes.factors, price=meaning.PRICES[2])[name]
-        np.testing.assert_array_equal(decoded[name], expected.decode(books))
+        expected = compensate(TENSORS, Coded({name: code}, books), genes.factors, price=meaning.PRICES[2])
+        np.testing.assert_array_equal(decoded[name], expected.decode()[name])
 
 
 def test_offset_and_clipping_mean_what_they_say():
@@ -204,12 +205,12 @@ def test_the_fast_divergence_ranks_like_the_full_one(task, network):
     tensors = {name: v.detach().numpy() for name, v in network.named_parameters() if v.ndim > 1}
     quick, slow, kept = [], [], []
     for k in (6, 8, 11, 16, 24, 48):
-        codes, books = moea_bins.shared_bins(tensors, k)
-        weights = {name: code.decode(books) for name, code in codes.items()}
+        coded = moea_bins.shared_bins(tensors, k)
+        weights = coded.decode()
         quick.append(fast(weights)[1])
-        slow.append(full(assemble(network, task, codes, books)))
+        slow.append(full(assemble(network, coded, task)))
         kept.append(fast(weights, reestimate=False)[1])
-        plain = full(assemble(network, task, codes, books, reestimate=False))
+        plain = full(assemble(network, coded, task, reestimate=False))
         assert kept[-1] == pytest.approx(plain, rel=0.05, abs=1e-4)
     np.testing.assert_array_equal(np.argsort(quick), np.argsort(slow))
     np.testing.assert_allclose(quick, slow, rtol=0.3, atol=1e-3)
@@ -238,7 +239,7 @@ def test_stored_precision_is_that_of_the_file(task):
     fast = FastDivergence(network, task, images=120)
     tensors = {name: v.detach().numpy() for name, v in network.named_parameters() if v.ndim > 1}
     fast(tensors, mantissa=3)
-    file = assemble(fast.module, task, {}, {}, reestimate=False, mantissa=3)
+    file = assemble(fast.module, Coded({}, {}), task, reestimate=False, mantissa=3)
     state = file.decode()
     for name, norm in fast.module.named_modules():
         if isinstance(norm, nn.BatchNorm2d):
@@ -254,13 +255,13 @@ def test_rounding_again_takes_the_inputs_of_the_rounded_layers_before(task):
     fast = FastDivergence(network, task, images=60)
     genes = Genes.of(tensors, {}, finest=0.5)
     candidate = genes.uniform(3)
-    codes, books = round_again(genes, candidate, fast, fast.images[:50], share=0.7)
-    decoded = {name: code.decode(books).astype(np.float64) for name, code in codes.items()}
+    decoded = round_again(genes, candidate, fast, fast.images[:50], share=0.7).decode()
+    decoded = {name: weights.astype(np.float64) for name, weights in decoded.items()}
 
     x = fast.images[:50].flatten(1).double().numpy().T / 255  # (inputs, n)
     expected = genes.indices(genes.keys(candidate)[0], factors=[input_factor(x @ x.T)])
     own = genes.codes([genes.keys(candidate)[0]], [expected])
-    np.testing.assert_allclose(decoded["1.weight"], own[0]["1.weight"].decode(own[1]), rtol=1e-3)
+    np.testing.assert_allclose(decoded["1.weight"], own.decode()["1.weight"], rtol=1e-3)
 
     x, y = tensors["1.weight"].astype(np.float64) @ x, decoded["1.weight"] @ x
     moments = y @ y.T
@@ -269,6 +270,6 @@ def test_rounding_again_takes_the_inputs_of_the_rounded_layers_before(task):
     moved = weights + 0.7 * weights @ (x - y) @ y.T @ np.linalg.inv(damped)
     expected = genes.indices(genes.keys(candidate)[1], tensor=moved, factors=[input_factor(moments)])
     own = genes.codes([genes.keys(candidate)[1]], [expected])
-    agree = np.isclose(decoded["2.weight"], own[0]["2.weight"].decode(own[1]), rtol=1e-3)
+    agree = np.isclose(decoded["2.weight"], own.decode()["2.weight"], rtol=1e-3)
     assert agree.mean() > 0.97  # sums in float32 may tip a weight that lies between two values
     assert not np.array_equal(decoded["2.weight"], _decoded(genes, candidate)[2]["2.weight"])

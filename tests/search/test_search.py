@@ -42,9 +42,8 @@ def test_a_solution_costs_what_its_file_does(bins, task, network):
     (solution,) = bins.solutions([13])
     compressed = bins.compressed(solution)
     assert len(compressed.codebooks["shared"]) == solution.shared == np.count_nonzero(bins.counts(solution))
-    codes, books = moea_bins.shared_bins(weight_tensors(network), 13)
-    for name, code in codes.items():
-        np.testing.assert_array_equal(compressed.codes[name].decode(compressed.codebooks), code.decode(books))
+    for name, weights in moea_bins.shared_bins(weight_tensors(network), 13).decode().items():
+        np.testing.assert_array_equal(compressed.codes[name].decode(compressed.codebooks), weights)
     outputs = training.logits(compressed.to_module(), bins.loss.images)
     assert 1 - training.macro_f1(outputs, bins.loss.labels) == pytest.approx(solution.loss, abs=0.02)
 
@@ -106,13 +105,13 @@ def test_a_network_without_weights_is_refused(task, tmp_path):
 
 def test_candidates_cost_the_bytes_of_their_file(genes, task):
     point = genes.front()[0]
-    codes, books = genes.cost.codes(point.genes)
-    genes.cost.divergence({name: code.decode(books) for name, code in codes.items()})
+    coded = genes.cost.codes(point.genes)
+    genes.cost.divergence(coded.decode())
     mantissa = genes.genes.mantissa(point.genes)
-    whole = assemble(genes.cost.divergence.module, task, codes, books, reestimate=False, mantissa=mantissa)
+    whole = assemble(genes.cost.divergence.module, coded, task, reestimate=False, mantissa=mantissa)
     assert len(whole.to_bytes()) == point.file_bytes
     # The coder learns in context, which the entropy of single layers does not know of.
-    sections = {name: sum(r.bytes for r in whole.ledger().rows if r.section == name) for name in codes}
+    sections = {name: sum(r.bytes for r in whole.ledger().rows if r.section == name) for name in coded.codes}
     assert sum(sections.values()) == pytest.approx(point.size, rel=0.25)
 
 

@@ -54,9 +54,9 @@ def test_divergence_is_that_of_the_outputs_in_float64(task, network, tmp_path):
 
 def test_assemble_leaves_the_network_alone_and_reestimates(task, network):
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    codes, codebooks = moea_bins.shared_bins(weight_tensors(network), 8)
-    kept = assemble(network, task, codes, codebooks, reestimate=False)
-    anew = assemble(network, task, codes, codebooks)
+    coded = moea_bins.shared_bins(weight_tensors(network), 8)
+    kept = assemble(network, coded, task, reestimate=False)
+    anew = assemble(network, coded, task)
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
     norm = next(iter(kept.batch_norm))
     assert not np.array_equal(kept.batch_norm[norm], anew.batch_norm[norm])
@@ -90,12 +90,12 @@ def test_a_module_of_ones_own_with_its_own_epsilon(task, epsilon, tmp_path):
     own = nn.Sequential(*layers).eval()
     for norm in norms:
         norm.running_var.fill_(1e-4)
-    codes, codebooks = moea_bins.shared_bins(weight_tensors(own), 5000)
+    coded = moea_bins.shared_bins(weight_tensors(own), 5000)
     if epsilon is None:
         with pytest.raises(ValueError, match="epsilon"):
-            assemble(own, task, codes, codebooks, reestimate=False)
+            assemble(own, coded, task, reestimate=False)
         return
-    assemble(own, task, codes, codebooks, reestimate=False).save(tmp_path / "own.bitbook")
+    assemble(own, coded, task, reestimate=False).save(tmp_path / "own.bitbook")
     images = task.calibration(20, seed=0)
     with pytest.raises(ValueError, match="unknown network factory"):
         bitbook.load(tmp_path / "own.bitbook").to_module()

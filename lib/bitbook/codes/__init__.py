@@ -1,6 +1,7 @@
 """What a compressed tensor is, and the file that holds a network of them."""
 
 from ._code import Code
+from ._coded import Coded
 from ._compressed import Compressed
 from ._container import coded_bytes, decode, load, save
 from ._counting import RULES, Count, recount
@@ -19,6 +20,7 @@ __all__ = [
     "RULES",
     "BitbookFormatError",
     "Code",
+    "Coded",
     "Compressed",
     "Count",
     "Difference",

@@ -27,6 +27,12 @@ class Code(Protocol):
     def decode(self, codebooks: Codebooks) -> np.ndarray:
         """Return the weights as float32 in the shape of the tensor."""
 
+    def counts(self, codebooks: Codebooks) -> dict[str, np.ndarray]:
+        """Return how often each symbol is used, (k,), by the name of its codebook, or of a table with a space in it."""
+
+    def renumbered(self, numbers: Mapping[str, np.ndarray]) -> Code:
+        """Return the code with index i of a codebook replaced by numbers[codebook][i]."""
+
     def describe(self) -> str:
         """Return what the header says of it beside kind and shape, in words without spaces."""
 

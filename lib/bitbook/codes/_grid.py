@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -59,6 +60,16 @@ class GridCode:
         """Return the weights as float32 in the shape of the tensor."""
         exponents = self.exponents.reshape(-1, *[1] * (len(self.shape) - 1)).astype(np.int32)
         return np.ldexp(self.values.astype(np.float32), exponents)
+
+    def counts(self, codebooks: Codebooks) -> dict[str, np.ndarray]:
+        """Return how often each whole number of a depth is used, (2**depth,) ascending, by depth."""
+        depths = np.unique(self.depths[self.depths > 0]).tolist()
+        values = {depth: self.values[self.depths == depth].ravel().astype(np.int32) for depth in depths}
+        return {f"depth {d}": np.bincount(v + (1 << d - 1), minlength=1 << d) for d, v in values.items()}
+
+    def renumbered(self, numbers: Mapping[str, np.ndarray]) -> GridCode:
+        """Return the code itself: it has no codebook."""
+        return self
 
     def describe(self) -> str:
         """Return nothing: all is in the sections."""

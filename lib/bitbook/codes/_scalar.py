@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -50,6 +51,14 @@ class ScalarCode:
         if self.scales is not None:
             weights *= self.scales.astype(np.float32).reshape(-1, *[1] * (len(self.shape) - 1))
         return weights
+
+    def counts(self, codebooks: Codebooks) -> dict[str, np.ndarray]:
+        """Return how often each entry of the codebook is used, (k,)."""
+        return {self.codebook: np.bincount(self.indices.ravel(), minlength=len(codebooks[self.codebook]))}
+
+    def renumbered(self, numbers: Mapping[str, np.ndarray]) -> ScalarCode:
+        """Return the code with index i replaced by numbers[codebook][i]."""
+        return replace(self, indices=numbers[self.codebook][self.indices])
 
     def describe(self) -> str:
         """Return the name of the codebook, then type of the scales, with a star if there is one per channel."""

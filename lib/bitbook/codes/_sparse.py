@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -54,6 +55,15 @@ class SparseCode:
         weights = np.zeros(self.shape, np.float32)
         weights[self.positions] = self.inner.decode(codebooks).ravel()
         return weights
+
+    def counts(self, codebooks: Codebooks) -> dict[str, np.ndarray]:
+        """Return the counts of the inner code, and how many weights are zero and how many not, (2,)."""
+        left = int(self.positions.sum())
+        return self.inner.counts(codebooks) | {"positions left": np.array([self.positions.size - left, left])}
+
+    def renumbered(self, numbers: Mapping[str, np.ndarray]) -> SparseCode:
+        """Return the code with index i of a codebook replaced by numbers[codebook][i]."""
+        return replace(self, inner=self.inner.renumbered(numbers))
 
     def describe(self) -> str:
         """Return kind, shape (* for a flat one) and words of the inner code."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -43,6 +44,14 @@ class VectorCode:
     def decode(self, codebooks: Codebooks) -> np.ndarray:
         """Return the weights as float32 in the shape of the tensor."""
         return codebooks[self.codebook].astype(np.float32).take(self.indices, axis=0, mode="clip").reshape(self.shape)
+
+    def counts(self, codebooks: Codebooks) -> dict[str, np.ndarray]:
+        """Return how often each entry of the codebook is used, (k,)."""
+        return {self.codebook: np.bincount(self.indices.ravel(), minlength=len(codebooks[self.codebook]))}
+
+    def renumbered(self, numbers: Mapping[str, np.ndarray]) -> VectorCode:
+        """Return the code with index i replaced by numbers[codebook][i]."""
+        return replace(self, indices=numbers[self.codebook][self.indices])
 
     def describe(self) -> str:
         """Return the name of the codebook."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from bitbook import training
-from bitbook.codes import Code, Compressed
+from bitbook.codes import Coded, Compressed
 from bitbook.datasets import ImageFiles
 from bitbook.tasks import Task
 
@@ -29,9 +28,8 @@ def weight_tensors(network: nn.Module) -> dict[str, np.ndarray]:
 
 def assemble(
     network: nn.Module,
+    coded: Coded,
     task: Task,
-    codes: Mapping[str, Code],
-    codebooks: Mapping[str, np.ndarray],
     *,
     reestimate: bool = True,
     seed: int = 0,
@@ -49,18 +47,18 @@ def assemble(
     epsilons = {module.eps for module in network.modules() if isinstance(module, _BatchNorm)} or {1e-5}
     if len(epsilons) > 1:
         raise ValueError(f"batch norms with different epsilons {sorted(epsilons)} do not go into one file: unify them")
-    coded = copy.deepcopy(network)
-    parameters = dict(coded.named_parameters())
+    rounded = copy.deepcopy(network)
+    parameters = dict(rounded.named_parameters())
     with torch.no_grad():
-        for name, code in codes.items():
-            parameters[name].copy_(torch.from_numpy(code.decode(codebooks)))
+        for name, weights in coded.decode().items():
+            parameters[name].copy_(torch.from_numpy(weights))
     if reestimate:
         images = task.calibration_images().images if images is None else images
-        training.reestimate_batch_norm(coded, images, seed=seed, augmentation=task.recipe.augmentation)
+        training.reestimate_batch_norm(rounded, images, seed=seed, augmentation=task.recipe.augmentation)
     return Compressed.from_state(
-        {name: _array(value) for name, value in coded.state_dict().items()},
-        codes=codes,
-        codebooks=codebooks,
+        {name: _array(value) for name, value in rounded.state_dict().items()},
+        codes=coded.codes,
+        codebooks=coded.codebooks,
         specification=getattr(network, "specification", {"factory": type(network).__qualname__, "arguments": {}}),
         original_parameters=sum(value.numel() for value in network.parameters()),
         epsilon=epsilons.pop(),

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 import numpy as np
 from torch import nn
 
-from bitbook.codes import Compressed, ScalarCode
+from bitbook.codes import Coded, Compressed, ScalarCode
 from bitbook.compression._assemble import assemble, weight_tensors
 from bitbook.tasks import Task
 
 
-def grid(tensors: Mapping[str, np.ndarray], step: float) -> tuple[dict[str, ScalarCode], dict[str, np.ndarray]]:
+def grid(tensors: Mapping[str, np.ndarray], step: float) -> Coded:
     """Return codes and codebook of all tensors rounded to whole multiples of one step.
 
     tensors: float arrays by parameter name. The codebook holds the multiples between the smallest and the largest
@@ -26,10 +26,9 @@ def grid(tensors: Mapping[str, np.ndarray], step: float) -> tuple[dict[str, Scal
     if high - low >= 65536:
         raise ValueError(f"a step of {step} gives {high - low + 1:.0f} levels, more than 65,536; take a larger one")
     codes = {name: ScalarCode((level - low).astype(np.uint16), "grid") for name, level in levels.items()}
-    return codes, {"grid": (np.arange(low, high + 1) * step).astype(np.float16)}
+    return Coded(codes, {"grid": (np.arange(low, high + 1) * step).astype(np.float16)})
 
 
 def compress(network: nn.Module, task: Task, *, step: float, reestimate: bool = True, seed: int = 0) -> Compressed:
     """Compress a network to one uniform grid, without retraining."""
-    codes, codebooks = grid(weight_tensors(network), step)
-    return assemble(network, task, codes, codebooks, reestimate=reestimate, seed=seed)
+    return assemble(network, grid(weight_tensors(network), step), task, reestimate=reestimate, seed=seed)

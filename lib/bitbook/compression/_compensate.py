@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from bitbook import training
 from bitbook.clustering import InputFactor, compensated_rounding, input_factor
-from bitbook.codes import Code
+from bitbook.codes import Code, Coded
 
 PASSES = 3  # with a price, code lengths and indices are found in turn; after three passes sizes stay within 0.1 %
 POSITIONS = 64  # of each image's feature map; neighbouring ones say nearly the same
@@ -68,12 +68,11 @@ def layer_inputs(layer: nn.Module, x: Tensor, *, positions: int = POSITIONS) -> 
 
 def compensate(
     tensors: Mapping[str, np.ndarray],
-    codes: Mapping[str, Code],
-    codebooks: Mapping[str, np.ndarray],
+    coded: Coded,
     moments: Mapping[str, np.ndarray | Sequence[InputFactor]],
     *,
     price: float = 0.0,
-) -> dict[str, Code]:
+) -> Coded:
     """Return the same codes with indices that keep each layer's outputs close; codebooks and scales stay.
 
     tensors: the weights, by name, of at least the coded layers. moments: of `input_moments`, or already factored, a
@@ -81,7 +80,10 @@ def compensate(
     of squared error, in units of the squared mean distance between the values in use, where a uniform quantiser trades
     them at about 0.1; zero takes no account of bits.
     """
-    return {name: _one(tensors[name], code, codebooks, moments[name], price) for name, code in codes.items()}
+    found = {
+        name: _one(tensors[name], code, coded.codebooks, moments[name], price) for name, code in coded.codes.items()
+    }
+    return Coded(found, coded.codebooks)
 
 
 def _one(

@@ -13,7 +13,7 @@ from torch import nn
 from tqdm import tqdm
 
 from bitbook import training
-from bitbook.codes import Code, ScalarCode
+from bitbook.codes import Coded
 from bitbook.compression._allocate import allocate
 from bitbook.compression._assemble import assemble
 from bitbook.compression._compensate import compensate
@@ -22,14 +22,12 @@ from bitbook.files import Cache
 from bitbook.networks import checksum
 from bitbook.tasks import Task
 
-Coded = tuple[Mapping[str, ScalarCode], Mapping[str, np.ndarray]]
-
 
 @dataclass(frozen=True)
 class RateDistortionTable:
     """Options of every layer, one codebook each.
 
-    options: codes and codebooks of the whole network, a pair an option. bytes: (layers, options) in a real file.
+    options: the whole network coded, once an option. bytes: (layers, options) in a real file.
     divergence: (layers, options) of the network's outputs when that layer alone takes that option, nats an image.
     rest: bytes of a file that belong to no layer.
     """
@@ -44,17 +42,16 @@ class RateDistortionTable:
         """Bytes of the smallest file."""
         return int(self.bytes.min(1).sum()) + self.rest
 
-    def within(self, budget: float) -> tuple[dict[str, Code], dict[str, np.ndarray]]:
-        """Return codes and codebooks of least summed divergence whose file keeps the budget.
+    def within(self, budget: float) -> Coded:
+        """Return the codes of least summed divergence whose file keeps the budget.
 
         That divergences add up is an assumption: they nearly do while they are small. Raises ValueError for a budget
         below what the smallest options take.
         """
-        layers = list(self.options[0][0])
         chosen = allocate(self.divergence, self.bytes, budget - self.rest)
-        codes = {name: self.options[option][0][name] for name, option in zip(layers, chosen, strict=True)}
-        books = {name: self.options[option][1][name] for name, option in zip(layers, chosen, strict=True)}
-        return codes, books
+        own = {name: self.options[option] for name, option in zip(self.options[0].codes, chosen, strict=True)}
+        codes = {name: coded.codes[name] for name, coded in own.items()}
+        return Coded(codes, {name: coded.codebooks[name] for name, coded in own.items()})
 
 
 def rate_distortion_table(
@@ -70,13 +67,13 @@ def rate_distortion_table(
 ) -> RateDistortionTable:
     """Measure what each option takes and costs in each layer, one pass over the divergence's images each.
 
-    tensors: the weights, by name. options: codes and codebooks, a codebook of the layer's own name for each layer.
+    tensors: the weights, by name. options: with a codebook of the layer's own name for each layer.
     folder: keeps each option's measurements, so that a stopped table resumes; None keeps nothing. moments: of
     `input_moments`; then rounding is compensated, at this price of a bit. Raises ValueError where the folder holds the
     measurements of another network, task or images.
     """
     if moments is not None:
-        options = [(compensate(tensors, codes, books, moments, price=price), books) for codes, books in options]
+        options = [compensate(tensors, coded, moments, price=price) for coded in options]
     sizes = np.zeros((len(tensors), len(options)))
     costs = np.zeros((len(tensors), len(options)))
     images = checksum({"images": divergence.images, "logits": divergence.float_logits})
@@ -85,15 +82,15 @@ def rate_distortion_table(
     scratch = copy.deepcopy(network)
     weights = dict(scratch.named_parameters())
     with tqdm(total=costs.size, desc="layers and options", unit="pass") as bar:
-        for o, (codes, books) in enumerate(options):
-            ledger = assemble(network, task, codes, books, reestimate=False).ledger()
-            decoded = {name: code.decode(books) for name, code in codes.items()}
-            option = checksum(decoded | {f"codebook of {name}": book for name, book in books.items()})
+        for o, coded in enumerate(options):
+            ledger = assemble(network, coded, task, reestimate=False).ledger()
+            decoded = coded.decode()
+            option = checksum(decoded | {f"codebook of {name}": book for name, book in coded.codebooks.items()})
             if kept is not None and option in kept:
                 sizes[:, o], costs[:, o] = kept[option]
                 bar.update(len(tensors))
                 continue
-            for layer, name in enumerate(codes):
+            for layer, name in enumerate(decoded):
                 sizes[layer, o] = sum(row.bytes for row in ledger.rows if row.section == name)
                 original = weights[name].detach().clone()
                 with torch.no_grad():

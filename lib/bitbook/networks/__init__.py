@@ -20,9 +20,9 @@ from bitbook.networks._given import GIVEN, GivenWeights, WeightsDamaged, torchvi
 from bitbook.networks._lenet5 import lenet5
 from bitbook.networks._normalise import Normalise
 from bitbook.networks._resnet9 import resnet9
-from bitbook.networks._shrunk import shrunk
 from bitbook.networks._torchvision_classifier import torchvision_classifier
 from bitbook.networks._wide_resnet import wide_resnet
+from bitbook.networks.channel_graph import shrunk
 
 __all__ = [
     "FACTORIES",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bitbook.codes import Code, entropy_bits
+from bitbook.codes import Coded, entropy_bits
 from bitbook.compression._assemble import assemble
 from bitbook.files import read_checked, write_checked
 from bitbook.search._fast_divergence import FastDivergence
@@ -63,8 +63,8 @@ class GeneCost:
                 write_checked(path, written.getvalue())
         return self._known[key]
 
-    def codes(self, genes: Iterable[int]) -> tuple[dict[str, Code], dict[str, np.ndarray]]:
-        """Return codes and codebooks of a candidate."""
+    def codes(self, genes: Iterable[int]) -> Coded:
+        """Return the codes of a candidate."""
         keys = self.genes.keys(genes)
         return self.genes.codes(keys, [self._indices(key) for key in keys])
 
@@ -75,17 +75,17 @@ class GeneCost:
         into a file: coding takes a seventh of a pass over 1,000 images.
         """
         genes, size, rivals = item
-        codes, books = self.codes(genes)
+        coded = self.codes(genes)
         mantissa = self.genes.mantissa(genes)
-        weights = {name: code.decode(books) for name, code in codes.items()}
         least = min((first for bytes_, first, _ in rivals if bytes_ <= size), default=np.inf)
-        first, divergence = self.divergence(weights, mantissa=mantissa, hopeless=lambda first: first > MARGIN * least)
+        hopeless = lambda first: first > MARGIN * least  # noqa: E731
+        first, divergence = self.divergence(coded.decode(), mantissa=mantissa, hopeless=hopeless)
         beaten = any(bytes_ <= CLEARLY * size and other <= divergence for bytes_, _, other in rivals if divergence)
         if divergence is None or beaten:
             return Point(genes, size, first, None, divergence)
-        return Point(genes, size, first, self.file_bytes(codes, books, mantissa), divergence)
+        return Point(genes, size, first, self.file_bytes(coded, mantissa), divergence)
 
-    def file_bytes(self, codes: dict[str, Code], books: dict[str, np.ndarray], mantissa: int) -> int:
+    def file_bytes(self, coded: Coded, mantissa: int) -> int:
         """Return the bytes of the file with the batch norms of the candidate evaluated last."""
-        module = self.divergence.module
-        return len(assemble(module, self.task, codes, books, reestimate=False, mantissa=mantissa).to_bytes())
+        file = assemble(self.divergence.module, coded, self.task, reestimate=False, mantissa=mantissa)
+        return len(file.to_bytes())

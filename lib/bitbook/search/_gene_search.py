@@ -196,16 +196,16 @@ class GeneSearch:
             if name in kept:
                 continue
             if again:
-                codes, books = round_again(self.genes, point.genes, self.cost.divergence, own)
+                coded = round_again(self.genes, point.genes, self.cost.divergence, own)
             else:
-                codes, books = self.cost.codes(point.genes)
+                coded = self.cost.codes(point.genes)
             options = {"seed": self.seed, "images": train, "mantissa": self.genes.mantissa(point.genes)}
-            compressed = assemble(self.network, self.task, codes, books, **options)
+            compressed = assemble(self.network, coded, self.task, **options)
             data = compressed.to_bytes()
             values = {
                 "setting": point.divergence,
                 "treatment": "rounded again" if again else "searched",
-                **index_sizes(codes, books),
+                **index_sizes(coded),
                 "file_bytes": len(data),
                 "divergence": divergence(compressed),
             }

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bitbook.clustering import InputFactor, entropy_constrained, uniform_bins
-from bitbook.codes import ScalarCode
+from bitbook.codes import Coded, ScalarCode
 from bitbook.compression._compensate import compensate
 
 NETWORK, LAYER = 4, 3  # genes of the whole network, and of each layer
@@ -123,15 +123,13 @@ class Genes:
         nearest = np.searchsorted(borders, tensor.astype(np.float64) / float(scale)).astype(np.uint16)
         code = ScalarCode(nearest, "book", scale)
         if factors is not None:
-            books = {"book": book[inside]}
-            code = compensate({name: tensor}, {name: code}, books, {name: factors}, price=PRICES[price])[name]
+            coded = Coded({name: code}, {"book": book[inside]})
+            code = compensate({name: tensor}, coded, {name: factors}, price=PRICES[price]).codes[name]
         found = code.indices.astype(np.int64) + inside[0]
         return found.astype(np.min_scalar_type(len(book) - 1))
 
-    def codes(
-        self, keys: Sequence[Key], indices: Sequence[np.ndarray]
-    ) -> tuple[dict[str, ScalarCode], dict[str, np.ndarray]]:
-        """Return codes and codebooks of layers with these keys and indices: one codebook for all of the same offset.
+    def codes(self, keys: Sequence[Key], indices: Sequence[np.ndarray]) -> Coded:
+        """Return the codes of layers with these keys and indices: one codebook for all of the same offset.
 
         Of each book only the part in use is kept.
         """
@@ -145,7 +143,7 @@ class Genes:
             for key, found in members:
                 own = (found - found.dtype.type(low)).astype(np.min_scalar_type(high - low))
                 codes[self.layers[key[0]]] = ScalarCode(own, name, self.steps[key[3]])
-        return codes, books
+        return Coded(codes, books)
 
 
 def merged_shape(theta: np.ndarray, step: float, most: float) -> np.ndarray:

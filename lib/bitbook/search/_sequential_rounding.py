@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from bitbook import training
 from bitbook.clustering import input_factor
-from bitbook.codes import ScalarCode
+from bitbook.codes import Coded
 from bitbook.compression._compensate import layer_inputs
 from bitbook.search._fast_divergence import FastDivergence
 from bitbook.search._genes import Genes
@@ -24,8 +24,8 @@ DAMPING = 0.01  # of the moments' diagonal, as in `clustering.input_factor`
 
 def round_again(
     genes: Genes, candidate: Iterable[int], fast: FastDivergence, images: Tensor, *, share: float = 0.5
-) -> tuple[dict[str, ScalarCode], dict[str, np.ndarray]]:
-    """Return a candidate's codes and codebooks with indices chosen for what comes in once earlier layers are rounded.
+) -> Coded:
+    """Return a candidate's codes with indices chosen for what comes in once earlier layers are rounded.
 
     fast: of the float network. images: uint8 (N, C, H, W), all in memory at once; they go through the float network and
     the rounded one side by side, in one pass. In each layer the weights W are first moved to
@@ -43,8 +43,8 @@ def round_again(
             x, y = arguments[0].split(len(images))
             if name not in found:
                 found[name] = _rounded(genes, keys[name], layer, x, y, share)
-            codes, books = genes.codes([keys[name]], [found[name]])
-            weight = torch.from_numpy(codes[name].decode(books)).to(y)
+            decoded = genes.codes([keys[name]], [found[name]]).decode()
+            weight = torch.from_numpy(decoded[name]).to(y)
             if isinstance(layer, nn.Linear):
                 other = F.linear(y, weight, layer.bias)
             else:

@@ -10,7 +10,7 @@ import numpy as np
 from torch import nn
 from tqdm import tqdm
 
-from bitbook.codes import Code, entropy_bits, fixed_bits, huffman_bits
+from bitbook.codes import Coded, fixed_bits, huffman_bits
 from bitbook.compression._assemble import assemble, weight_tensors
 from bitbook.compression._compensate import compensate, input_moments
 from bitbook.compression._divergence import Divergence
@@ -19,7 +19,7 @@ from bitbook.networks import checksum
 from bitbook.tasks import Task
 
 TREATMENTS = ("plain", "re-estimated", "compensated")
-Coding = Callable[[Mapping[str, np.ndarray], float], tuple[dict[str, Code], dict[str, np.ndarray]]]
+Coding = Callable[[Mapping[str, np.ndarray], float], Coded]
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def sweep(
 ) -> list[Candidate]:
     """Try every setting, keep each file in the folder, and return what each costs, by treatment and setting.
 
-    coding: turns weights and a setting into codes and their codebooks. treatments: "plain" (nearest values, batch
+    coding: turns weights and a setting into codes. treatments: "plain" (nearest values, batch
     norm as it was), "re-estimated" (nearest values, batch norm re-estimated), "compensated" (indices chosen for the
     layers' outputs at this price of a bit, see `compensate`, and batch norm re-estimated). images: how many augmented
     training images the divergence and the layers' inputs are taken on. A stopped sweep resumes: what has its record in
@@ -84,17 +84,17 @@ def sweep(
         if divergence is None:
             train = task.calibration_images().images  # read once for all settings
             divergence = Divergence(network, task, images=images, seed=seed)
-        codes, codebooks = coding(tensors, setting)
+        coded = coding(tensors, setting)
         if treatment == "compensated":
             moments = moments or input_moments(network, divergence.images)
-            codes = compensate(tensors, codes, codebooks, moments, price=price)
+            coded = compensate(tensors, coded, moments, price=price)
         reestimate = treatment != "plain"
-        compressed = assemble(network, task, codes, codebooks, reestimate=reestimate, seed=seed, images=train)
+        compressed = assemble(network, coded, task, reestimate=reestimate, seed=seed, images=train)
         data = compressed.to_bytes()
         values = {
             "setting": setting,
             "treatment": treatment,
-            **index_sizes(codes, codebooks),
+            **index_sizes(coded),
             "file_bytes": len(data),
             "divergence": divergence(compressed),
         }
@@ -102,18 +102,17 @@ def sweep(
     return [Candidate(kept.path(name), **kept[name]) for name in names.values()]
 
 
-def index_sizes(codes: Mapping[str, Code], codebooks: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """Return the shared values in use and the bytes of the indices by each way of coding, with a table a codebook.
+def index_sizes(coded: Coded) -> dict[str, float]:
+    """Return the codebook entries in use and the bytes of the indices by each way of coding, with a table a codebook.
 
-    The names are those of a Candidate's fields: shared, fixed_bytes, huffman_bytes, entropy_bytes.
+    The names are those of a Candidate's fields: shared, fixed_bytes, huffman_bytes, entropy_bytes. Codes without a
+    codebook, and the positions of sparse ones, count by their own tables, see `Coded.counts`.
     """
-    tables = {name: np.zeros(len(book), np.int64) for name, book in codebooks.items()}  # how often each value is used
-    for code in codes.values():
-        tables[code.codebook] += np.bincount(code.indices.ravel(), minlength=len(tables[code.codebook]))
+    tables = coded.counts()
     used = {name: int(np.count_nonzero(counts)) for name, counts in tables.items()}
     return {
-        "shared": sum(used.values()),
+        "shared": sum(used[name] for name in used if name in coded.codebooks),
         "fixed_bytes": sum(fixed_bits(used[name]) * int(counts.sum()) for name, counts in tables.items()) / 8,
         "huffman_bytes": sum(map(huffman_bits, tables.values())) / 8,
-        "entropy_bytes": sum(map(entropy_bits, tables.values())) / 8,
+        "entropy_bytes": coded.entropy() / 8,
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -18,33 +19,48 @@ def augment(images: Tensor, *, policy: str, generator: torch.Generator) -> Tenso
     centre; "none" alone does nothing. All draws come from `generator` on the CPU, so that they are the same for every
     device. Raises ValueError for another policy.
     """
+    return apply(images, policy=policy, drawn=draw(len(images), policy=policy, generator=generator))
+
+
+def draw(count: int, *, policy: str, generator: torch.Generator) -> tuple[Tensor, ...]:
+    """The random numbers that a policy needs for so many images, a tensor (..., count, 1) for each of its parts."""
+    drawn = []
+    for kind, size in _parts(policy):
+        if kind == "crop":
+            drawn.append(torch.randint(-size, size + 1, (2, count, 1), generator=generator))  # shifts
+        elif kind == "flip":
+            drawn.append(torch.rand(count, 1, generator=generator))
+        else:
+            drawn.append(torch.rand(2, count, 1, generator=generator))  # centres, as shares of height and width
+    return tuple(drawn)
+
+
+def apply(images: Tensor, *, policy: str, drawn: Sequence[Tensor]) -> Tensor:
+    """Augment images (N, C, H, W) by what `draw` drew for them, on the device where they are."""
     if policy == "none":
         return images
     n, _, height, width = images.shape
-    rows = torch.arange(height).expand(n, height)  # where each row of the result comes from
-    columns = torch.arange(width).expand(n, width)
+    device = images.device
+    every_row, every_column = torch.arange(height, device=device), torch.arange(width, device=device)
+    rows, columns = every_row.expand(n, height), every_column.expand(n, width)  # where each pixel comes from
     hole = None
-    for part in policy.split("+"):
-        kind, size = _parse(part, policy)
+    for (kind, size), numbers in zip(_parts(policy), drawn, strict=True):
+        numbers = numbers.to(device)
         if kind == "crop":
-            shift = torch.randint(-size, size + 1, (2, n, 1), generator=generator)
-            rows, columns = rows + shift[0], columns + shift[1]
+            rows, columns = rows + numbers[0], columns + numbers[1]
         elif kind == "flip":
-            mirrored = torch.rand(n, 1, generator=generator) < 0.5
-            columns = torch.where(mirrored, columns.flip(1), columns)
-        elif kind == "cutout":
-            centre = torch.rand(2, n, 1, generator=generator)
-            hole_rows = _near(torch.arange(height), centre[0] * height, size)  # (N, H)
-            hole_columns = _near(torch.arange(width), centre[1] * width, size)  # (N, W)
+            columns = torch.where(numbers < 0.5, columns.flip(1), columns)
+        else:
+            hole_rows = _near(every_row, numbers[0] * height, size)  # (N, H)
+            hole_columns = _near(every_column, numbers[1] * width, size)  # (N, W)
             hole = hole_rows[:, :, None] & hole_columns[:, None, :]
     black = ((rows < 0) | (rows >= height))[:, :, None] | ((columns < 0) | (columns >= width))[:, None, :]  # (N, H, W)
     if hole is not None:
         black |= hole
-    device = images.device
-    rows, columns = rows.clamp(0, height - 1).to(device), columns.clamp(0, width - 1).to(device)
+    rows, columns = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
     pixels = images.permute(0, 2, 3, 1)  # (N, H, W, C): neighbouring bytes in channels-last memory
     result = pixels[torch.arange(n, device=device)[:, None, None], rows[:, :, None], columns[:, None, :]]
-    return result.masked_fill_(black.to(device)[..., None], 0).permute(0, 3, 1, 2)
+    return result.masked_fill_(black[..., None], 0).permute(0, 3, 1, 2)
 
 
 def sample(images: Tensor | ImageFiles, count: int, *, policy: str, seed: int) -> Tensor:
@@ -54,11 +70,16 @@ def sample(images: Tensor | ImageFiles, count: int, *, policy: str, seed: int) -
     return augment(images[torch.cat(rounds)[:count]], policy=policy, generator=generator)
 
 
-def _parse(part: str, policy: str) -> tuple[str, int]:
-    match = re.fullmatch(r"(crop|cutout)(\d+)|(flip)", part)
-    if match is None:
-        raise ValueError(f"augmentation policy {policy!r}: {part!r} is none of cropP, cutoutS, flip")
-    return (match[1], int(match[2])) if match[1] else (match[3], 0)
+def _parts(policy: str) -> list[tuple[str, int]]:
+    """The parts of a policy and their sizes in pixels."""
+    parts = [] if policy == "none" else policy.split("+")
+    found = []
+    for part in parts:
+        match = re.fullmatch(r"(crop|cutout)(\d+)|(flip)", part)
+        if match is None:
+            raise ValueError(f"augmentation policy {policy!r}: {part!r} is none of cropP, cutoutS, flip")
+        found.append((match[1], int(match[2])) if match[1] else (match[3], 0))
+    return found
 
 
 def _near(positions: Tensor, centre: Tensor, size: int) -> Tensor:

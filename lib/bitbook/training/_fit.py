@@ -18,7 +18,7 @@ from bitbook.datasets import ImageFiles
 from bitbook.networks import checksum
 from bitbook.training import _checkpoint as checkpoint
 from bitbook.training import _distributed as distributed
-from bitbook.training._augmentation import augment
+from bitbook.training._augmentation import apply, draw
 from bitbook.training._evaluation import inputs
 from bitbook.training._recipe import Recipe
 
@@ -76,6 +76,7 @@ def fit(
     epoch_steps = len(images) // batch_size
     steps = recipe.epochs * epoch_steps
     device = next(network.parameters()).device
+    policy = recipe.augmentation
     objective = objective or cross_entropy(recipe.label_smoothing)
     identity = _identity(network, images, labels, recipe, seed, name) if folder else ""
     images, labels = images.to(device), labels.to(device)
@@ -90,10 +91,15 @@ def fit(
         model = distributed.wrapped(network)
         for epoch in range(len(state.losses), recipe.epochs):
             total = torch.zeros((), device=device)
-            order = torch.randperm(len(images), generator=state.generator)  # (N,)
-            for step, index in enumerate(order[: epoch_steps * batch_size].split(batch_size), epoch * epoch_steps):
+            # The numbers of a whole epoch, drawn on the CPU, travel at once: a step then waits for no copy.
+            order = torch.randperm(len(images), generator=state.generator)[: epoch_steps * batch_size]  # (N,)
+            parts = [draw(batch_size, policy=policy, generator=state.generator) for _ in range(epoch_steps)]
+            drawn = [torch.stack(part).to(device) for part in zip(*parts, strict=True)]
+            indices = (order.to(device) if isinstance(images, Tensor) else order).split(batch_size)
+            for step, index in enumerate(indices, epoch * epoch_steps):
+                numbers = [part[step - epoch * epoch_steps] for part in drawn]
                 # Every process draws for the whole batch, so that what is drawn does not depend on their number.
-                batch = augment(images[index], policy=recipe.augmentation, generator=state.generator)[rank::processes]
+                batch = apply(images[index], policy=policy, drawn=numbers)[rank::processes]
                 for group in state.optimiser.param_groups:
                     group["lr"] = group["peak"] * recipe.rate((step + 0.5) / steps)
                 state.optimiser.zero_grad()
@@ -169,6 +175,8 @@ class _State:
 def _optimiser(network: nn.Module, recipe: Recipe, groups: Iterable[dict[str, Any]] | None) -> torch.optim.Optimizer:
     groups = [dict(group) for group in groups or [{"params": network.parameters()}]]
     common = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay}
+    if next(network.parameters()).is_cuda:
+        common["fused"] = True  # one kernel for all parameters; the CPU's numbers stay those of the plain loop
     if recipe.optimiser == "adam":
         optimiser: torch.optim.Optimizer = torch.optim.Adam(groups, **common)
     else:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bitbook.clustering import Clusters
+from bitbook.clustering._threads import Workers
 
 
 class _StraightThrough(torch.autograd.Function):
@@ -49,7 +50,11 @@ class Quantiser(nn.Module):
         """Find the clusters of the weights as they are now; FloatingPointError where they are not finite."""
         if not weights.isfinite().all():
             raise FloatingPointError("training diverged: weights to be clustered are not finite; lower learning_rate")
-        clusters = self.cluster(weights.detach().cpu().numpy())
+        self.take(self.cluster(weights.detach().cpu().numpy()))
+
+    @torch.no_grad()
+    def take(self, clusters: Clusters) -> None:
+        """Use these clusters from now on; ValueError for more than there is room for."""
         found, k = len(clusters.values), len(self.values)
         if found > k:
             raise ValueError(f"{found} clusters were found where at most {k} were promised")
@@ -87,7 +92,7 @@ def refreshing(network: nn.Module, *, every: int, until: float = 2 / 3) -> Calla
 
     def after_step(step: int, steps: int) -> None:
         if step % every == 0 and step <= until * steps:
-            for weights, module in found:
-                module.refresh(weights)
+            with Workers() as workers:
+                workers.each(lambda pair: pair[1].refresh(pair[0]), found)
 
     return after_step

@@ -8,13 +8,11 @@ import numpy as np
 from sklearn.cluster import KMeans
 
 from bitbook.clustering import Clusters, entropy_constrained, kmeans1d, kmeans1d_layers, uniform_bins
-from bitbook.codes import ScalarCode
-
-Coded = tuple[dict[str, ScalarCode], dict[str, np.ndarray]]
+from bitbook.codes import Coded
 
 
 def optimal_layers(tensors: Mapping[str, np.ndarray], k: int | Mapping[str, int]) -> Coded:
-    """Return codes and codebooks of least squared error with K clusters in each layer.
+    """Return the codes of least squared error with K clusters in each layer.
 
     tensors: float arrays by parameter name. k: one K for all layers, or one by name. A layer with fewer distinct
     weights gets that many. Raises ValueError for K < 1. Source: arXiv 2003.09615, optimal clustering.
@@ -23,7 +21,7 @@ def optimal_layers(tensors: Mapping[str, np.ndarray], k: int | Mapping[str, int]
 
 
 def entropy_constrained_layers(tensors: Mapping[str, np.ndarray], step: float) -> Coded:
-    """Return codes and codebooks of least squared error plus the price of the coded bits, layer by layer.
+    """Return the codes of least squared error plus the price of the coded bits, layer by layer.
 
     step: sets the price: that at which a uniform quantiser of this step, in units of the layer's standard deviation,
     trades squared error for bits. Raises ValueError for a step that is not above zero.
@@ -36,7 +34,7 @@ def entropy_constrained_layers(tensors: Mapping[str, np.ndarray], step: float) -
 
 
 def priced_layers(tensors: Mapping[str, np.ndarray], price: float) -> Coded:
-    """Return codes and codebooks of least squared error plus the price of the coded bits, zero a value of its own.
+    """Return the codes of least squared error plus the price of the coded bits, zero a value of its own.
 
     price: squared error that one bit is worth, the same in all layers.
     """
@@ -59,5 +57,4 @@ def clustering_costs(weights: np.ndarray, k: Sequence[int], *, seed: int = 0) ->
 
 
 def _coded(clusters: Mapping[str, Clusters]) -> Coded:
-    codes = {name: ScalarCode(found.labels, name) for name, found in clusters.items()}
-    return codes, {name: found.values.astype(np.float16) for name, found in clusters.items()}
+    return Coded.by_layer({name: (found.labels, found.values) for name, found in clusters.items()})

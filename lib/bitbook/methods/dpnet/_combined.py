@@ -5,15 +5,17 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from bitbook import training
-from bitbook.codes import Compressed, ScalarCode, entropy_bits
+from bitbook.clustering._threads import Workers
+from bitbook.codes import Coded, Compressed
 from bitbook.compression._assemble import assemble, weight_tensors
-from bitbook.methods.dpnet._cluster import Coded
 from bitbook.methods.dpnet._spending import Priced, Pruned, Spending, price_for
 from bitbook.tasks import Task
 
@@ -72,7 +74,7 @@ def combined(
         progress = step / steps
         if step % schedule.every == 0 and progress <= schedule.frozen:
             # What a bit of entropy takes in the file is measured anew each time: the coder does better than that.
-            target = _bits_within(AIMED * budget, assemble(network, task, *coded(), reestimate=False))
+            target = _bits_within(AIMED * budget, assemble(network, coded(), task, reestimate=False))
             share = training.gradual_sparsity(progress, final=1.0, end=schedule.ramp)
             spending.refresh(trained, start + share * (min(target, start) - start))
 
@@ -96,34 +98,35 @@ def combined(
         after_step=refresh,
         name=f"combined {schedule}",
     )
-    codes, books = coded()
+    found = coded()
     weights = {name: spending.weights(trained, name).detach().cpu().numpy() for name in tensors}
     training.bake(trained)
-    raised = price_for(weights, _entropy(codes))
+    raised = price_for(weights, found.entropy())
     for _ in range(TRIES):
-        if len(assemble(trained, task, codes, books, reestimate=False).to_bytes()) <= budget:
-            file = assemble(trained, task, codes, books, seed=seed)
+        if len(assemble(trained, found, task, reestimate=False).to_bytes()) <= budget:
+            file = assemble(trained, found, task, seed=seed)
             if len(file.to_bytes()) <= budget:
                 return file
         # The clusters stood still while the weights moved on, and so took a few more bits.
-        codes = {name: _cheapest(weights[name], code, books[name], raised) for name, code in codes.items()}
+        again = partial(_cheapest, weights, found, raised)
+        with Workers() as workers:
+            found = found.with_indices(dict(zip(found.codes, workers.each(again, found.codes), strict=True)))
         raised *= RAISED
     raise ValueError(f"ratio {schedule.ratio:g}: no clustering keeps {budget:.0f} bytes; lower the ratio")
 
 
 def _coded(layers: Mapping[str, tuple[training.StraightThrough, Tensor]]) -> Coded:
     """Codes and codebooks of the weights as the layers quantise them, without the values that none has."""
-    codes, books = {}, {}
+    found = {}
     for name, (layer, weights) in layers.items():
-        used, indices = np.unique(layer.indices(weights).cpu().numpy(), return_inverse=True)
-        smallest = np.min_scalar_type(len(used))
-        codes[name] = ScalarCode(indices.reshape(weights.shape).astype(smallest), name)
-        books[name] = layer.values.cpu().numpy()[used].astype(np.float16)
-    return codes, books
+        indices = layer.indices(weights).to(torch.uint8 if len(layer.values) <= 256 else torch.int32)
+        found[name] = indices.cpu().numpy(), layer.values.cpu().numpy()
+    return Coded.by_layer(found)
 
 
-def _cheapest(weights: np.ndarray, code: ScalarCode, values: np.ndarray, price: float) -> ScalarCode:
-    """The code with the index of least squared error plus the price of its bits, as lengths are in the code given."""
+def _cheapest(tensors: Mapping[str, np.ndarray], coded: Coded, price: float, name: str) -> np.ndarray:
+    """A layer's indices of least squared error plus the price of its bits, by the lengths in the code given."""
+    weights, code, values = tensors[name], coded.codes[name], coded.codebooks[name]
     counts = np.bincount(code.indices.ravel(), minlength=len(values))
     lengths = np.log2((counts.sum() + 1) / (counts + 0.5))  # finite for a value that no weight has any more
     best, least = np.zeros(weights.shape, code.indices.dtype), np.full(weights.shape, np.inf)
@@ -131,15 +134,10 @@ def _cheapest(weights: np.ndarray, code: ScalarCode, values: np.ndarray, price: 
         cost = (weights - value) ** 2 + price * length
         best[cost < least] = index
         least = np.minimum(least, cost)
-    return ScalarCode(best, code.codebook)
+    return best
 
 
 def _bits_within(budget: float, file: Compressed) -> float:
     """Bits of the labels' entropy that keep the budget, if each goes on taking the bytes that it takes in this file."""
     coded = sum(row.bytes for row in file.ledger().rows if row.section in file.codes)
-    return _entropy(file.codes) * max(budget - (len(file.to_bytes()) - coded), 0.0) / coded
-
-
-def _entropy(codes: Mapping[str, ScalarCode]) -> float:
-    """Bits of the labels, each layer under its own best code."""
-    return sum(entropy_bits(np.bincount(code.indices.ravel())) for code in codes.values())
+    return Coded(file.codes, file.codebooks).entropy() * max(budget - (len(file.to_bytes()) - coded), 0.0) / coded

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 import numpy as np
 from torch import nn
 
-from bitbook.codes import Compressed
+from bitbook.codes import Coded, Compressed
 from bitbook.compression._assemble import assemble, weight_tensors
 from bitbook.compression._compensate import compensate, input_moments
 from bitbook.compression._divergence import Divergence
 from bitbook.compression._rate_distortion import rate_distortion_table
-from bitbook.methods.dpnet._cluster import Coded, entropy_constrained_layers, optimal_layers
+from bitbook.methods.dpnet._cluster import entropy_constrained_layers, optimal_layers
 from bitbook.tasks import Task
 
 STEPS = tuple(np.geomspace(0.15, 1.5, 8))  # of the layer's standard deviation: from 5 bits a weight to under 1
@@ -56,12 +56,12 @@ def compress(
         table = rate_distortion_table(network, task, tensors, options, divergence, moments=moments, price=price)
         most = budget
         while True:
-            file = assemble(network, task, *table.within(most), seed=seed)
+            file = assemble(network, table.within(most), task, seed=seed)
             if (over := len(file.to_bytes()) - budget) <= 0:
                 return file
             most -= over  # the batch norms as re-estimated take a few bytes more than those of the table
     else:
-        codes, books = optimal_layers(tensors, k)
+        coded = optimal_layers(tensors, k)
         if moments is not None:
-            codes = compensate(tensors, codes, books, moments, price=price)
-    return assemble(network, task, codes, books, seed=seed)
+            coded = compensate(tensors, coded, moments, price=price)
+    return assemble(network, coded, task, seed=seed)

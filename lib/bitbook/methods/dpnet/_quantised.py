@@ -6,15 +6,13 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from bitbook import training
 from bitbook.clustering import Clusters, kmeans1d
-from bitbook.codes import ScalarCode
+from bitbook.codes import Coded
 from bitbook.compression._assemble import weight_tensors
-from bitbook.methods.dpnet._cluster import Coded
 
 
 class _Nearest(torch.autograd.Function):
@@ -84,13 +82,9 @@ def quantise(network: nn.Module, quantisers: Mapping[str, nn.Module]) -> Coded:
     quantisers: with `values`, (k,), and `indices(weights)`, by parameter name. Values that no weight has are left out,
     the others ascend.
     """
-    codes, books = {}, {}
-    for name, quantiser in quantisers.items():
-        indices = quantiser.indices(training.original(network, name)).cpu().numpy()
-        values = quantiser.values.detach().cpu().numpy()
-        order = np.argsort(values, kind="stable")
-        used, dense = np.unique(np.argsort(order)[indices], return_inverse=True)
-        codes[name] = ScalarCode(dense.reshape(indices.shape).astype(np.uint16), name)
-        books[name] = values[order][used].astype(np.float16)
+    layers = {
+        name: (module.indices(training.original(network, name)).cpu().numpy(), module.values.detach().cpu().numpy())
+        for name, module in quantisers.items()
+    }
     training.bake(network)
-    return codes, books
+    return Coded.by_layer(layers)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from bitbook import training
-from bitbook.methods.dpnet._cluster import Coded
+from bitbook.codes import Coded
 from bitbook.tasks import Task
 
 
@@ -32,13 +32,10 @@ def tune_values(
     weights as far as one that trains them freely, projected on what the codes allow, whatever their number. Weight
     decay is left out for the values.
     """
-    codes, books = coded
+    codes, books, members = coded.codes, coded.codebooks, coded.counts()
     like = next(network.parameters())
     rest = [value for parameter, value in network.named_parameters() if parameter not in codes]
     values = {book: nn.Parameter(torch.from_numpy(array).to(like)) for book, array in books.items()}
-    members = {book: np.zeros(len(array)) for book, array in books.items()}
-    for code in codes.values():
-        members[code.codebook] += np.bincount(code.indices.ravel(), minlength=len(members[code.codebook]))
     for book, value in values.items():
         value.register_hook(partial(torch.mul, torch.from_numpy(1 / np.maximum(members[book], 1)).to(like)))
     for parameter, code in codes.items():
@@ -49,4 +46,4 @@ def tune_values(
     options = {"objective": objective, "parameters": groups, "name": f"shared values {name}"}
     training.fit(network, train.images, train.labels, recipe, seed=seed, folder=folder, **options)
     training.bake(network)
-    return codes, {book: value.detach().cpu().numpy().astype(np.float16) for book, value in values.items()}
+    return Coded(codes, {book: value.detach().cpu().numpy().astype(np.float16) for book, value in values.items()})

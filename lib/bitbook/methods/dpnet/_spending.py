@@ -15,6 +15,8 @@ from bitbook.clustering import Clusters, SortedWeights, clusters_beside_zero, en
 PRICES = 1e-9, 1e2  # of a bit, in units of the mean squared weight, between which the search looks
 RESOLUTION = 512  # positions tried for a border while training: those in between are refined anyway
 MOST_VALUES = 256  # of a layer; more than any price in use leaves
+EXACT = 2**17  # weights of a layer up to which training clusters them one by one; above, as bins
+BINS = 2**14  # of a larger layer, of equal width: they cost the squared error less than 0.01 %
 CLOSE = 1e-3  # share of the weights to which the search for what to prune settles
 
 
@@ -39,7 +41,7 @@ class Priced:
 
     def __init__(self, network: nn.Module, names: list[str], bits: float) -> None:
         weights = {name: self.weights(network, name) for name in names}
-        self._price = price_for({name: _array(value) for name, value in weights.items()}, bits)
+        self._price = price_for({name: _points(value) for name, value in weights.items()}, bits)
         self.layers = _attach(network, weights, self._cluster, MOST_VALUES)
 
     def weights(self, network: nn.Module, name: str) -> Tensor:
@@ -48,12 +50,12 @@ class Priced:
 
     def refresh(self, network: nn.Module, bits: float) -> None:
         """Find the price at which the clusters of all layers take so many bits, and these clusters."""
-        weights = {name: self.weights(network, name) for name in self.layers}
-        self._price = price_for({name: _array(value) for name, value in weights.items()}, bits)
+        points = {name: _points(self.weights(network, name)) for name in self.layers}
+        self._price = price_for(points, bits)
         for name, layer in self.layers.items():
-            layer.refresh(weights[name])
+            layer.take(self._cluster(points[name]))
 
-    def _cluster(self, weights: np.ndarray) -> Clusters:
+    def _cluster(self, weights: np.ndarray | SortedWeights) -> Clusters:
         return entropy_constrained(weights, self._price, zero=True, resolution=RESOLUTION)
 
 
@@ -131,6 +133,21 @@ def _attach(
         name: training.attach(network, name, training.StraightThrough(value.detach(), cluster, most))
         for name, value in weights.items()
     }
+
+
+@torch.no_grad()
+def _points(weights: Tensor) -> SortedWeights:
+    """Sorted weights; of a large layer the centres and counts of bins, found on the device where it is."""
+    if not weights.isfinite().all():
+        raise FloatingPointError("training diverged: weights to be clustered are not finite; lower learning_rate")
+    if weights.numel() <= EXACT:
+        return sort_weights(_array(weights))
+    flat = weights.detach().reshape(-1).double()
+    low, high = flat.aminmax()
+    width = (high - low).clamp(min=1e-30) / BINS
+    counts = torch.bincount(((flat - low) / width).long().clamp(max=BINS - 1), minlength=BINS)  # (BINS,)
+    used = counts.nonzero()[:, 0]
+    return sort_weights((low + (used + 0.5) * width).cpu().numpy(), counts=counts[used].cpu().numpy())
 
 
 def _array(weights: Tensor) -> np.ndarray:

@@ -14,9 +14,8 @@ from sklearn.cluster import KMeans
 from torch import nn
 
 from bitbook import training
-from bitbook.codes import Compressed, ScalarCode
+from bitbook.codes import Coded, Compressed
 from bitbook.compression._assemble import assemble, weight_tensors
-from bitbook.methods.dpnet._cluster import Coded
 from bitbook.methods.dpnet._quantised import attach_quantisers, quantise
 from bitbook.methods.dpnet._regularised import LARGEST_PRODUCT, Drawn, ramping, regularised
 from bitbook.methods.dpnet._shared import tune_values
@@ -116,7 +115,7 @@ def train(
         recipe = dataclasses.replace(recipe, epochs=shared_epochs, learning_rate=shared_learning_rate)
         options = {"objective": objective, "recipe": recipe, "name": about, "folder": folder and folder / "values"}
         coded = tune_values(student, task, coded, seed=seed, **options)
-    return assemble(student, task, *coded, reestimate=reestimate, seed=seed)
+    return assemble(student, coded, task, reestimate=reestimate, seed=seed)
 
 
 def kmeans_layers(tensors: Mapping[str, np.ndarray], k: int | Mapping[str, int], *, seed: int = 0) -> Coded:
@@ -124,15 +123,12 @@ def kmeans_layers(tensors: Mapping[str, np.ndarray], k: int | Mapping[str, int],
 
     tensors: float arrays by parameter name. k: one K for all layers, or one by name; fewer where weights are fewer.
     """
-    codes, books = {}, {}
+    layers = {}
     for name, tensor in tensors.items():
         clusters = min(k[name] if isinstance(k, Mapping) else k, len(np.unique(tensor)))
         found = KMeans(clusters, n_init=10, random_state=seed).fit(tensor.reshape(-1, 1).astype(np.float64))
-        centres = found.cluster_centers_.ravel()
-        rank = np.argsort(np.argsort(centres))
-        codes[name] = ScalarCode(rank[found.labels_].reshape(tensor.shape).astype(np.uint16), name)
-        books[name] = np.sort(centres).astype(np.float16)
-    return codes, books
+        layers[name] = found.labels_.reshape(tensor.shape), found.cluster_centers_.ravel()
+    return Coded.by_layer(layers)
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,12 @@ import numpy as np
 from torch import nn
 
 from bitbook.clustering import uniform_bins
-from bitbook.codes import Compressed, ScalarCode
+from bitbook.codes import Coded, Compressed, ScalarCode
 from bitbook.compression._assemble import assemble, weight_tensors
 from bitbook.tasks import Task
 
 
-def shared_bins(
-    tensors: Mapping[str, np.ndarray], k: int, *, full_width: bool = False
-) -> tuple[dict[str, ScalarCode], dict[str, np.ndarray]]:
+def shared_bins(tensors: Mapping[str, np.ndarray], k: int, *, full_width: bool = False) -> Coded:
     """Return the codes of all tensors and their one codebook, from k uniform bins over the range of all weights.
 
     tensors: float arrays by parameter name. The codebook holds the d <= k means of the non-empty bins as float16.
@@ -30,7 +28,7 @@ def shared_bins(
         name: ScalarCode(part.reshape(tensor.shape), "shared")
         for (name, tensor), part in zip(tensors.items(), parts, strict=True)
     }
-    return codes, {"shared": bins.values.astype(np.float16)}
+    return Coded(codes, {"shared": bins.values.astype(np.float16)})
 
 
 def compress(
@@ -41,5 +39,5 @@ def compress(
     reestimate: whether the batch norms' statistics are taken again on training images drawn by the seed. Raises
     ValueError for bins < 1.
     """
-    codes, codebooks = shared_bins(weight_tensors(network), bins, full_width=full_width)
-    return assemble(network, task, codes, codebooks, reestimate=reestimate, seed=seed)
+    coded = shared_bins(weight_tensors(network), bins, full_width=full_width)
+    return assemble(network, coded, task, reestimate=reestimate, seed=seed)

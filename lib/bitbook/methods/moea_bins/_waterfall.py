@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping
 
 import numpy as np
 from tqdm import tqdm
 
 from bitbook import training
-from bitbook.codes import ScalarCode
-from bitbook.codes._container import coded_bytes
+from bitbook.codes import Coded, coded_bytes
 from bitbook.compression._assemble import assemble, weight_tensors
 from bitbook.compression._compensate import compensate
 from bitbook.files import Cache
@@ -20,8 +18,6 @@ from bitbook.search._fast_divergence import FastDivergence
 from bitbook.search._gene_search import GeneSearch
 from bitbook.search._sequential_rounding import round_again
 from bitbook.search._sweep import index_sizes
-
-Coded = tuple[dict[str, ScalarCode], dict[str, np.ndarray]]
 
 
 def waterfall(
@@ -51,12 +47,11 @@ def waterfall(
 
     def tried(name: str, make: Callable[[], Coded], *, reestimate: bool = True, mantissa: int = 10) -> dict[str, float]:
         if name not in records:
-            codes, books = make()
-            weights = {layer: code.decode(books) for layer, code in codes.items()}
-            divergence = fast(weights, reestimate=reestimate, mantissa=mantissa)[1]
-            file = assemble(fast.module, task, codes, books, reestimate=False, mantissa=mantissa)
-            rest = len(file.to_bytes()) - coded_bytes(codes, books)
-            sizes = {"file": len(file.to_bytes()), "rest": rest, **index_sizes(codes, books)}
+            coded = make()
+            divergence = fast(coded.decode(), reestimate=reestimate, mantissa=mantissa)[1]
+            file = assemble(fast.module, coded, task, reestimate=False, mantissa=mantissa)
+            rest = len(file.to_bytes()) - coded_bytes(coded.codes, coded.codebooks)
+            sizes = {"file": len(file.to_bytes()), "rest": rest, **index_sizes(coded)}
             records.add(name, {"divergence": divergence, **sizes})
             bar.update()
         return records[name]
@@ -68,8 +63,8 @@ def waterfall(
         return tried(f"re-estimated {k}", lambda: shared_bins(tensors, k))
 
     def compensated(k: int) -> dict[str, float]:
-        codes, books = shared_bins(tensors, k)
-        return tried(f"compensated {k}", lambda: (compensate(tensors, codes, books, genes.factors, price=price), books))
+        make = lambda: compensate(tensors, shared_bins(tensors, k), genes.factors, price=price)  # noqa: E731
+        return tried(f"compensated {k}", make)
 
     steps: dict[str, float] = {}
     most = plain(bins)
@@ -117,19 +112,15 @@ def _least(
 
 def _merged(fast: FastDivergence, coded: Coded, room: float, bar: tqdm) -> Coded:
     """The bins merged from left to right while the divergence on the first images grows by no more than `room`."""
-    codes, books = coded
-    values = books["shared"].astype(np.float64)
-    counts = sum(np.bincount(code.indices.ravel(), minlength=len(values)) for code in codes.values())
+    values, counts = coded.codebooks["shared"].astype(np.float64), coded.counts()["shared"]
 
     def joined(groups: np.ndarray) -> Coded:
-        own = {name: dataclasses.replace(code, indices=groups[code.indices]) for name, code in codes.items()}
-        return own, {"shared": merged_values(values, counts, groups).astype(np.float16)}
+        codes = {name: code.renumbered({"shared": groups}) for name, code in coded.codes.items()}
+        return Coded(codes, {"shared": merged_values(values, counts, groups).astype(np.float16)})
 
     def score(groups: np.ndarray) -> float:
         bar.update()
-        own, book = joined(groups)
-        weights = {name: code.decode(book) for name, code in own.items()}
-        return -fast(weights, reestimate=False, hopeless=lambda first: True)[0]
+        return -fast(joined(groups).decode(), reestimate=False, hopeless=lambda first: True)[0]
 
     reference = score(np.arange(len(values))) * max(room, 1.0)
     return joined(merge_neighbours(len(values), score, reference=reference))

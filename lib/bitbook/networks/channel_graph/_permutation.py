@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from torch import nn
 
-from bitbook.networks.channel_graph.graph import ChannelGraph, ChannelGraphError, Index, indices
+from bitbook.networks.channel_graph._graph import ChannelGraph, Site
+from bitbook.networks.channel_graph._plan import ChannelGraphError, Plan
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,11 +63,21 @@ def groups(graph: ChannelGraph) -> tuple[Group, ...]:
     for places in held.values():
         if len({number for number, _, _ in places}) == len(places):
             alike[tuple(place[:2] for place in places)].append([place[2] for place in places])
-    return tuple(
-        _group([blocks[number] for number, _ in places], [run for _, run in places], np.array(starts))
-        for places, starts in alike.items()
-        if len(starts) > 1
-    )
+    found = []
+    for places, starts in alike.items():
+        if len(starts) > 1:
+            columns = zip(places, np.array(starts).T, strict=True)
+            held_in = [_place(*blocks[number], run, start) for (number, run), start in columns]
+            parents, children = (tuple(place for place in held_in if place.axis == axis) for axis in (0, 1))
+            found.append(Group(len(starts), parents, children))
+    return tuple(found)
+
+
+def _place(site: Site, block: int, ids: np.ndarray, run: int, start: np.ndarray) -> Place:
+    positions = start[:, None] + np.arange(run)  # (n, run)
+    if site.axis == 0:
+        positions, block = positions + block * len(ids), 0
+    return Place(site.module, site.axis, site.parameters, positions, block)
 
 
 def _tied(graph: ChannelGraph) -> np.ndarray:
@@ -89,27 +100,15 @@ def _tied(graph: ChannelGraph) -> np.ndarray:
         smallest = lower
 
 
-def _group(blocks: list[tuple], runs: list[int], starts: np.ndarray) -> Group:
-    """Assemble a group from its blocks (site, block, ids), the run lengths there and the starts (n, places)."""
-    places = []
-    for (site, block, ids), run, start in zip(blocks, runs, starts.T, strict=True):
-        positions = start[:, None] + np.arange(run)  # (n, run)
-        if site.axis == 0:
-            positions, block = positions + block * len(ids), 0
-        places.append(Place(site.module, site.axis, site.parameters, positions, block))
-    parents, children = (tuple(place for place in places if place.axis == axis) for axis in (0, 1))
-    return Group(len(starts), parents, children)
-
-
-def permutation(graph: ChannelGraph, orders: Mapping[Group, Sequence[int]]) -> dict[str, Index]:
-    """Return where every parameter and buffer comes from, by state-dict name, if channel order[i] moves to place i.
+def permutation(graph: ChannelGraph, orders: Mapping[Group, Sequence[int]]) -> Plan:
+    """Return the plan by which channel order[i] of each group moves to place i.
 
     Raises ChannelGraphError for an order that is no permutation of its group.
     """
     taken = {}  # (module, axis) -> old positions (blocks, n)
     for site in graph.sites:
         blocks = site.groups if site.axis == 1 else 1
-        taken[site.module, site.axis] = np.tile(np.arange(len(site.ids) // blocks), (blocks, 1))
+        taken[site.module, site.axis] = np.arange(len(site.ids)).reshape(blocks, -1) % (len(site.ids) // blocks)
     for group, order in orders.items():
         order = np.asarray(order)
         if not np.array_equal(np.sort(order), np.arange(group.size)):
@@ -117,11 +116,12 @@ def permutation(graph: ChannelGraph, orders: Mapping[Group, Sequence[int]]) -> d
             raise ChannelGraphError(f"{name}: the order given for its {group.size} channels is no permutation")
         for place in group.parents + group.children:
             taken[place.module, place.axis][place.block, place.positions] = place.positions[order]
-    return indices(graph, list(taken.values()))
+    return graph.plan(list(taken.values()))
 
 
 def permute(network: nn.Module, graph: ChannelGraph, orders: Mapping[Group, Sequence[int]]) -> None:
     """Permute channels in place: the order is baked into the weights, and the network computes the same function."""
+    moved = permutation(graph, orders)
     tensors = dict(network.named_parameters()) | dict(network.named_buffers())
-    for name, index in permutation(graph, orders).items():
-        tensors[name].data = index.take(tensors[name].detach())
+    for name, value in moved.apply({name: tensors[name].detach() for name in moved}).items():
+        tensors[name].data = value

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
-from bitbook.networks.channel_graph.graph import ChannelGraph, Step
-from bitbook.networks.channel_graph.operations import evaluate
+from bitbook.networks.channel_graph._graph import ChannelGraph, Step
+from bitbook.networks.channel_graph._rules import evaluate
 
 NAN = torch.tensor(float("nan"), dtype=torch.float64)
 
 
-@dataclass(frozen=True, eq=False)
-class Needs:
-    """Whether each channel (count,) is needed, and by whom.
+class Needs(NamedTuple):
+    """Whether each channel is needed, and by whom; all (count,)."""
 
-    needed: (count,) bool. reader: (count,) the step that reads it as something else than zero. value: (count,) the
-    constant that it reads, NaN where it varies with the image.
-    """
-
-    needed: np.ndarray
-    reader: np.ndarray
-    value: np.ndarray
+    needed: np.ndarray  # bool
+    reader: np.ndarray  # the step that reads it as something else than zero
+    value: np.ndarray  # the constant that it reads, NaN where it varies with the image
 
 
 @torch.no_grad()
@@ -50,10 +45,8 @@ def needs(network: nn.Module, graph: ChannelGraph, *, tolerance: float) -> Needs
     for number, step in reversed(list(enumerate(graph.steps))):
         if step.kind not in ("layer", "sum", "product") or step.operand_ids[0] is None:
             continue
-        arriving = [
-            _features(constants[operand], len(ids)).numpy()  # (C_in,)
-            for operand, ids in zip(step.operands, step.operand_ids, strict=True)
-        ]
+        pairs = zip(step.operands, step.operand_ids, strict=True)
+        arriving = [_features(constants[operand], len(ids)).numpy() for operand, ids in pairs]  # (C_in,)
         zero = [np.abs(values) <= tolerance for values in arriving]
         if step.kind == "layer":
             nonzero = _nonzero(network, step)  # (groups, C_out / groups, C_in / groups)
@@ -75,22 +68,15 @@ def _constants(network: nn.Module, graph: ChannelGraph, tolerance: float) -> dic
     constants: dict[fx.Node, Tensor] = {}
     for step in graph.steps:
         read = [constants.get(operand) for operand in step.operands]
-        if step.kind == "output":
-            continue
-        if step.kind == "layer":
-            nonzero, ids = _nonzero(network, step), step.operand_ids[0]  # (groups, C_out / groups, C_in / groups)
-            arriving = NAN if ids is None else _features(read[0], len(ids)).reshape(len(nonzero), 1, -1)
-            varies = (nonzero & ~(arriving.abs() <= tolerance)).any(2).flatten()  # (C_out,)
-            out = torch.where(varies, NAN, _vector(network.get_submodule(step.node.target).bias, 0.0))
-        elif step.kind == "scale":
-            out = _scaled(network.get_submodule(step.node.target), _features(read[0], len(step.ids)), tolerance)
+        if step.kind in ("layer", "scale"):
+            out = _weighted(network, step, read[0], tolerance)
         elif step.kind == "elementwise":
             out = evaluate(network, step.node, read[0])
         elif step.kind == "gather":
             out = torch.cat([read[0], torch.zeros(1, dtype=torch.float64)])[torch.from_numpy(step.source)]
         elif step.kind == "cat":
             out = torch.cat(read)
-        elif step.kind == "flatten":
+        elif step.kind in ("flatten", "output"):
             out = read[0]
         elif step.kind == "softmax":
             out = NAN.expand(len(step.ids))
@@ -99,6 +85,19 @@ def _constants(network: nn.Module, graph: ChannelGraph, tolerance: float) -> dic
             out = torch.where(zero.any(0) if step.kind == "product" else zero.all(0), 0.0, NAN)
         constants[step.node] = out
     return constants
+
+
+def _weighted(network: nn.Module, step: Step, arriving: Tensor | None, tolerance: float) -> Tensor:
+    """What a layer, batch norm or depthwise convolution makes of constants (C_in,), None for images: (C_out,)."""
+    module, ids = network.get_submodule(step.node.target), step.operand_ids[0]
+    if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
+        scale = _vector(module.weight, 1.0) / torch.sqrt(_vector(module.running_var, 1.0) + module.eps)  # (C,)
+        shifted = _features(arriving, len(step.ids)) - _vector(module.running_mean, 0.0)
+        return torch.where(scale == 0, 0.0, shifted * scale) + _vector(module.bias, 0.0)
+    nonzero = _nonzero(network, step)  # (groups, C_out / groups, C_in / groups)
+    arriving = NAN if ids is None else _features(arriving, len(ids)).reshape(len(nonzero), 1, -1)
+    varies = (nonzero & ~(arriving.abs() <= tolerance)).any(2).flatten()  # (C_out,)
+    return torch.where(varies, NAN, _vector(module.bias, 0.0))
 
 
 def _features(values: Tensor, width: int) -> Tensor:
@@ -110,16 +109,6 @@ def _nonzero(network: nn.Module, step: Step) -> Tensor:
     module = network.get_submodule(step.node.target)
     nonzero = module.weight.ne(0).flatten(2).any(2) if module.weight.ndim > 2 else module.weight.ne(0)
     return nonzero.cpu().reshape(getattr(module, "groups", 1), -1, nonzero.shape[1])
-
-
-def _scaled(module: nn.Module, arriving: Tensor, tolerance: float) -> Tensor:
-    """What batch norm or a depthwise convolution makes of constants (C,)."""
-    weight, bias = module.weight, _vector(module.bias, 0.0)
-    if isinstance(module, nn.Conv2d):
-        varies = weight.ne(0).flatten(1).any(1).cpu() & ~(arriving.abs() <= tolerance)
-        return torch.where(varies, NAN, bias)
-    scale = _vector(weight, 1.0) / torch.sqrt(_vector(module.running_var, 1.0) + module.eps)  # (C,)
-    return torch.where(scale == 0, bias, (arriving - _vector(module.running_mean, 0.0)) * scale + bias)
 
 
 def _vector(values: Tensor | None, missing: float) -> Tensor:

@@ -1,0 +1,73 @@
+"""Coded: codes with the codebooks that they refer to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ._code import Code
+from ._entropy import entropy_bits
+from ._scalar import ScalarCode
+
+
+@dataclass(frozen=True, eq=False)
+class Coded:
+    """Some of a network's tensors as codes, with their codebooks: what every method hands over for its file.
+
+    codes: by parameter name, of any family. codebooks: float arrays by name, (k,) or (k, d), which several may share.
+    """
+
+    codes: Mapping[str, Code]
+    codebooks: Mapping[str, np.ndarray]
+
+    @classmethod
+    def by_layer(cls, layers: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Coded:
+        """Return scalar codes with a float16 codebook for each tensor, of the tensor's name.
+
+        Args:
+            layers: by parameter name, indices in the shape of the tensor and their values (k,).
+
+        Returns:
+            The values in use, ascending, and the indices into these.
+        """
+        codes, codebooks = {}, {}
+        for name, (indices, values) in layers.items():
+            order = np.argsort(values, kind="stable")
+            used = order[np.bincount(indices.ravel(), minlength=len(values))[order] > 0]
+            number = np.zeros(len(values), np.min_scalar_type(len(used)))
+            number[used] = np.arange(len(used))
+            codes[name] = ScalarCode(number[indices], name)
+            codebooks[name] = values[used].astype(np.float16)
+        return cls(codes, codebooks)
+
+    def decode(self) -> dict[str, np.ndarray]:
+        """Return the weights as float32 by parameter name."""
+        return {name: code.decode(self.codebooks) for name, code in self.codes.items()}
+
+    def counts(self) -> dict[str, np.ndarray]:
+        """Return how often each symbol is used over all tensors, (k,), by codebook or by a table that a code names.
+
+        A code that needs no codebook, or has positions beside it, counts these in tables of its own (`Code.counts`).
+        """
+        tables: dict[str, np.ndarray] = {}
+        for code in self.codes.values():
+            for table, counts in code.counts(self.codebooks).items():
+                tables[table] = tables.get(table, 0) + counts
+        return tables
+
+    def entropy(self) -> float:
+        """Return the bits of all symbols by the zero-order entropy of their tables."""
+        return sum(map(entropy_bits, self.counts().values()))
+
+    def without_unused(self) -> Coded:
+        """Return the same weights without codebooks and codebook entries that nothing uses."""
+        used = {name: counts > 0 for name, counts in self.counts().items() if name in self.codebooks}
+        numbers = {name: np.cumsum(mask) - mask for name, mask in used.items()}
+        codes = {name: code.renumbered(numbers) for name, code in self.codes.items()}
+        return Coded(codes, {name: self.codebooks[name][mask] for name, mask in used.items()})
+
+    def with_indices(self, indices: Mapping[str, np.ndarray]) -> Coded:
+        """Return scalar codes with other indices, in the shape of each tensor, into the same codebooks."""
+        return replace(self, codes={name: replace(code, indices=indices[name]) for name, code in self.codes.items()})

@@ -1,0 +1,138 @@
+"""Rewrite a network for fewer channels: narrow its modules, and let channels line up where they meet."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import fx, nn
+
+from bitbook.networks.channel_graph._graph import ChannelGraph, Step
+from bitbook.networks.channel_graph._plan import ChannelGraphError, IndexMap, Plan
+from bitbook.networks.channel_graph._rules import argument, called, described
+
+
+class SmallerNetwork(fx.GraphModule):
+    """A network that lost channels; unlike copies of torch.fx's own modules, its copies keep the specification."""
+
+    def __deepcopy__(self, memo: dict) -> SmallerNetwork:
+        twin = super().__deepcopy__(memo)
+        if hasattr(self, "specification"):
+            twin.specification = copy.deepcopy(self.specification, memo)
+        return twin
+
+
+def rewrite(network: nn.Module, graph: ChannelGraph, kept: Mapping[str, np.ndarray]) -> SmallerNetwork:
+    """Return the network with the kept output channels only: positions by layer, all of a layer that is not named.
+
+    Modules keep their names and weights. Sums get their operands mapped to the channels that any of them has, products
+    to those that both have; channel slices and zero padding become maps; fixed numbers of features go.
+    """
+    present = presence(graph, kept)
+    index = plan(graph, present)
+    smaller = SmallerNetwork(network, copy.deepcopy(graph.operations), type(network).__name__)
+    for node in graph.operations.nodes:
+        if node.op == "call_module":
+            smaller.set_submodule(node.target, _narrow(network.get_submodule(node.target), node.target, index))
+    twins = dict(zip(graph.operations.nodes, smaller.graph.nodes, strict=True))
+    for step in graph.steps:
+        twin = twins[step.node]
+        if step.kind in ("sum", "product"):
+            for position, ids in enumerate(step.operand_ids):
+                source = _places(present[ids])[present[step.ids]]
+                twin.update_arg(position, _mapped(smaller, twin.args[position], source, int(present[ids].sum()), twin))
+        elif step.kind == "gather":
+            _replace_gather(smaller, step, twin, present)
+        elif called(smaller, step.node) in ("view", "reshape"):
+            twin.op, twin.target = "call_function", torch.flatten
+            twin.args, twin.kwargs = (twin.all_input_nodes[0], 1), {}
+        elif called(smaller, step.node) in ("dropout", "dropout2d", "stochastic_depth"):  # functions; modules are fine
+            fault = "as a function keeps the mode it was traced in: use a module, such as nn.Dropout"
+            raise ChannelGraphError(f"{described(smaller, step.node)} {fault}")
+    smaller.graph.lint()
+    smaller.recompile()
+    smaller.delete_all_unused_submodules()
+    return smaller.train(network.training)
+
+
+def presence(graph: ChannelGraph, kept: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Which channels are still there: (count + 1,) bool, the last entry False for id -1."""
+    present = np.zeros(graph.count + 1, dtype=bool)
+    for step in graph.steps:
+        if step.kind == "layer":
+            present[step.ids[kept.get(step.node.target, slice(None))]] = True
+        elif step.kind in ("sum", "product"):
+            join = np.logical_or if step.kind == "sum" else np.logical_and
+            present[step.ids[join(*(present[ids] for ids in step.operand_ids))]] = True
+    if not present[graph.fixed].all():
+        raise ChannelGraphError("the network's outputs (classes) cannot be removed")
+    return present
+
+
+def plan(graph: ChannelGraph, present: np.ndarray) -> Plan:
+    """The plan that takes the channels present; raises ChannelGraphError where a layer would not be one any more."""
+    taken = []
+    for site in graph.sites:
+        there = present[site.ids].reshape(site.groups, -1)  # (groups, n / groups)
+        counts = there.sum(1).tolist()
+        least = 2 if site.axis == 1 and site.groups > 1 else 1  # with one it would be a depthwise convolution
+        if len(set(counts)) > 1 or counts[0] < least:
+            would = f"would keep {counts} {'inputs' if site.axis else 'outputs'}"
+            raise ChannelGraphError(f"{site.module}: {would}; keep {least} or more, as many in each group")
+        positions = np.flatnonzero(there)
+        taken.append(positions % there.shape[1] if site.axis == 1 else positions)
+    return graph.plan(taken)
+
+
+def _narrow(module: nn.Module, name: str, index: Plan) -> nn.Module:
+    """A copy of a module with the entries that stay."""
+    narrow = copy.deepcopy(module)
+    for key, value in [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]:
+        if f"{name}.{key}" in index:
+            taken = index[f"{name}.{key}"].take(value.detach())
+            setattr(narrow, key, nn.Parameter(taken, value.requires_grad) if isinstance(value, nn.Parameter) else taken)
+    if isinstance(module, nn.Conv2d):
+        narrow.out_channels = len(narrow.weight)
+        if module.groups == module.in_channels > 1:  # depthwise
+            narrow.groups = narrow.out_channels * module.groups // module.out_channels
+        narrow.in_channels = narrow.weight.shape[1] * narrow.groups
+    elif isinstance(module, nn.Linear):
+        narrow.out_features, narrow.in_features = narrow.weight.shape
+    elif isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
+        narrow.num_features = len(narrow.running_var)
+    return narrow
+
+
+def _places(there: np.ndarray) -> np.ndarray:
+    return np.where(there, np.cumsum(there) - 1, -1)  # (C,) position among the channels that are there, -1: none
+
+
+def _mapped(smaller: fx.GraphModule, value: fx.Node, source: np.ndarray, width: int, before: fx.Node) -> fx.Node:
+    """The value of `width` channels through an index map, unless that would change nothing."""
+    if np.array_equal(source, np.arange(width)):
+        return value
+    name = next(name for name in map("index_map_{}".format, itertools.count()) if not hasattr(smaller, name))
+    smaller.add_submodule(name, IndexMap(source).to(next(smaller.parameters()).device))
+    with smaller.graph.inserting_before(before):
+        return smaller.graph.call_module(name, (value,))
+
+
+def _replace_gather(smaller: fx.GraphModule, step: Step, twin: fx.Node, present: np.ndarray) -> None:
+    """Take the channels out of a slice, a padding or an older map, and put a map of its own behind it."""
+    (ids,) = step.operand_ids
+    source = _places(present[ids])[step.source[present[step.ids]]]
+    value = twin.all_input_nodes[0]
+    if twin.op != "call_module" and called(smaller, twin) == "getitem":
+        batch, _, *pixels = twin.args[1]
+        twin.update_arg(1, (batch, slice(None), *pixels))
+        value = twin
+    elif twin.op != "call_module" and any(argument(twin, 1, "pad", ())[:4]):
+        twin.args, twin.kwargs = (value, argument(twin, 1, "pad", ())[:4]), {}
+        value = twin
+    mapped = _mapped(smaller, value, source, int(present[ids].sum()), twin.next)
+    twin.replace_all_uses_with(mapped, delete_user_cb=lambda user: user is not mapped)
+    if value is not twin:
+        smaller.graph.erase_node(twin)
