@@ -130,7 +130,7 @@ def parser() -> argparse.ArgumentParser:
     command.set_defaults(run=data)
     command = commands.add_parser("stage", help="one stage of dvc.yaml, as `dvc repro` calls it")
     command.add_argument("kind", choices=["clean", "data", "net", "run", "collect", "report"])
-    command.add_argument("name", nargs="?", help="a notebook, a task, or a key of the params file")
+    command.add_argument("name", nargs="?", help="a notebook, a task, or a key of the params file; else what DVC runs")
     command.add_argument("--params", type=Path, default=Path("params.yaml"), help="the file that names nets and runs")
     command.set_defaults(run=stage)
     command = commands.add_parser("publish", help="bring results into published/")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-import secrets
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from bitbook.files import write_atomically
 
 from ._arrays import NUMBERS, read_shape, spell_shape
 from ._code import Code
@@ -153,19 +154,9 @@ def save(compressed: Compressed, path: str | os.PathLike[str]) -> None:
 
     Raises BitbookFormatError, and writes nothing, where `load` would refuse the file.
     """
-    path = Path(path)
     data = compressed.to_bytes()
     decode(data)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    write_atomically(path, data)
 
 
 def load(path: str | os.PathLike[str], *, max_weights: int | None = None) -> Compressed:

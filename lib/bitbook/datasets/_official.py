@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-import os
+import io
 import shutil
 import tarfile
 from collections.abc import Callable
@@ -15,6 +15,7 @@ import numpy as np
 from bitbook.datasets._canonical import SETS, check
 from bitbook.datasets._dataset import folder
 from bitbook.datasets._download import DownloadFailed, download
+from bitbook.files import write_atomically
 
 _MNIST = "https://ossci-datasets.s3.amazonaws.com/mnist"
 _CIFAR = "https://www.cs.toronto.edu/~kriz"
@@ -57,13 +58,13 @@ def fetch(name: str, *, progress: bool = True) -> Path:
         raise DownloadFailed(
             f"{name}: its source sent what is not this data set ({what}); put {target} there yourself"
         ) from error
-    partial = target.with_suffix(".partial.npz")
-    np.savez(partial, **arrays)
+    canonical = io.BytesIO()
+    np.savez(canonical, **arrays)
     if name == "cifar100" and target.exists():
         with np.load(target) as old:
             if len(old["y_train"]) == SETS["cifar100-calib10k"].train:
                 shutil.copyfile(target, folder() / "cifar100-calib10k.npz")
-    os.replace(partial, target)
+    write_atomically(target, canonical.getvalue())
     for file in files:
         file.unlink()
     return target

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from bitbook.files import write_atomically
 from bitbook.pipeline import tables
 from bitbook.pipeline.collect import COLUMNS, aggregate, rows_of
 from bitbook.pipeline.layout import Results, root
-from bitbook.pipeline.stages import read_params
+from bitbook.pipeline.params import check_name, read_params
 
 LARGEST = 1_000_000  # bytes of a file that Git is asked to keep
 TOLERANCE = 0.002  # of a value that another machine reports and this one measures
@@ -51,7 +51,7 @@ def imported_rows(folder: Path) -> list[dict[str, Any]]:
 
     results, rows = Results(folder), []
     for path in sorted((folder / "provenance").glob("*.json")):
-        rows += rows_of(results, path.stem)
+        rows += rows_of(results, check_name(path.stem, f"{path}:"))
     for row in rows:
         with tempfile.TemporaryDirectory() as fresh:
             metrics = measure([row["file"]], tasks.get(row["task"]), folder=Path(fresh))[row["file"]]
@@ -67,8 +67,7 @@ def _copy(source: Path, target: Path) -> bool:
     """Copy a file that is there and small enough; tell whether it was."""
     if not source.exists() or source.stat().st_size >= LARGEST:
         return False
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copy(source, target)
+    write_atomically(target, source.read_bytes())
     return True
 
 

@@ -11,11 +11,11 @@ from bitbook import training
 from bitbook.codes import Coded, coded_bytes, small_floats
 from bitbook.compression._assemble import assemble, weight_tensors
 from bitbook.compression._compensate import compensate
+from bitbook.files import Cache
 from bitbook.methods.moea_bins._bins import shared_bins
 from bitbook.methods.moea_bins._merge import merge_neighbours, merged_values
 from bitbook.search._fast_divergence import FastDivergence
 from bitbook.search._gene_search import GeneSearch
-from bitbook.search._records import Records
 from bitbook.search._sequential_rounding import round_again
 from bitbook.search._sweep import index_sizes
 
@@ -41,7 +41,7 @@ def waterfall(
     """
     fast, task, genes = search.cost.divergence, search.task, search.genes
     settings = {"target": target, "fewest": fewest, "bins": bins, "price": price, "again": again}
-    records = Records(search.folder / f"waterfall-{target!r}.jsonl", identity=search.identity | settings)
+    records = Cache(search.folder / f"waterfall-{target!r}", search.identity | settings)
     tensors = weight_tensors(search.network)
     bar = tqdm(desc="waterfall", unit="trial")
 
