@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-FLOAT16 = np.finfo(np.float16)
+SMALLEST_HALF, LARGEST_HALF = float(np.finfo(np.float16).smallest_normal), float(np.finfo(np.float16).max)
+SMALLEST, LARGEST = float(np.finfo(np.float32).smallest_normal), float(np.finfo(np.float32).max)
 FLOATS = {"f2": np.dtype("<f2"), "f4": np.dtype("<f4")}
 _EXACT = ("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "c8", "c16")  # stored as they are: never rounded
 NUMBERS = FLOATS | {kind: np.dtype(f"<{kind}") for kind in _EXACT}
@@ -36,11 +37,11 @@ def small_floats(values: np.ndarray) -> np.ndarray:
     Raises ValueError for NaN, infinity, and what float32 cannot hold either.
     """
     largest = float(np.abs(values).max(initial=0))  # NaN where there is one
-    if largest == 0 or FLOAT16.smallest_normal <= largest <= FLOAT16.max:
+    if largest == 0 or SMALLEST_HALF <= largest <= LARGEST_HALF:
         return values.astype(np.float16)
-    if not largest <= np.finfo(np.float32).max:
+    if not largest <= LARGEST:
         raise ValueError(f"the largest number is {largest}: NaN and infinity cannot be stored")
-    if largest < np.finfo(np.float32).smallest_normal:
+    if largest < SMALLEST:
         raise ValueError(f"the largest number is {largest}: too small for float32")
     return values.astype(np.float32)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._arrays import NUMBERS, frozen_numbers, rounded, small_floats
+from ._arrays import LARGEST, NUMBERS, frozen_numbers, rounded, small_floats
 from ._code import Code
 from ._ledger import Ledger
 from ._names import check_name
@@ -66,7 +66,7 @@ class Compressed:
                 raise ValueError(f"{name}: a batch norm has shape (2, C) or (4, C), not {rows.shape}")
             if len(rows) == 4 and rows[3].min(initial=0) < 0:
                 raise ValueError(f"{name}: has negative variances")
-            if len(rows) == 2 and np.abs(rows[0]).max(initial=0) * math.sqrt(2) > np.finfo(np.float32).max:
+            if len(rows) == 2 and float(np.abs(rows[0]).max(initial=0)) * math.sqrt(2) > LARGEST:
                 raise ValueError(f"{name}: its scale times sqrt(1 + epsilon) goes beyond float32")
         for name in (*codebooks, *self.codes, *dense, *norms):
             check_name(name)
@@ -135,9 +135,10 @@ class Compressed:
         norms = {}
         for module, own in epsilons.items():
             weight, bias, mean, var = (state[f"{module}.{entry}"].astype(np.float64) for entry in BATCH_NORM)
-            # (C,); decoded, it is multiplied by sqrt(1 + epsilon), and the module divides by sqrt(1 + own)
-            scale = weight / np.sqrt(var + own) * (math.sqrt(1 + own) / math.sqrt(1 + epsilon))
-            rows = {"folded": (scale, bias - mean * scale), "whole": (weight, bias, mean, var)}[batch_norm]
+            scale = weight / np.sqrt(var + own)  # (C,)
+            # Decoded, the stored one is multiplied by sqrt(1 + epsilon), and the module divides by sqrt(1 + own).
+            same = math.sqrt(1 + own) / math.sqrt(1 + epsilon)
+            rows = {"folded": (scale * same, bias - mean * scale), "whole": (weight, bias, mean, var)}[batch_norm]
             # Means many deviations away, and variances below its precision, need more bits than float16 has.
             near = np.abs(mean * scale).max(initial=0) <= FAR
             with np.errstate(over="ignore"):

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ._arrays import FLOATS, frozen_indices, frozen_numbers
+from ._arrays import FLOATS, LARGEST, frozen_indices, frozen_numbers
 from ._code import Codebooks, check_codebook
 from ._entropy import Alphabet
 from ._model import exact
@@ -45,7 +45,7 @@ class ScalarCode:
         check_codebook(self.indices, self.codebook, codebooks, axes=1)
         if self.scales is not None:
             largest = [float(np.abs(numbers).max(initial=0)) for numbers in (codebooks[self.codebook], self.scales)]
-            if largest[0] * largest[1] > np.finfo(np.float32).max:
+            if largest[0] * largest[1] > LARGEST:
                 raise ValueError(f"codebook {self.codebook!r} times scales goes beyond float32: scale down")
 
     def decode(self, codebooks: Codebooks) -> np.ndarray:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import shutil
 import tarfile
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO
@@ -61,7 +63,7 @@ def fetch(name: str, *, progress: bool = True) -> Path:
     canonical = io.BytesIO()
     np.savez(canonical, **arrays)
     if name == "cifar100" and target.exists():
-        with np.load(target) as old:
+        with contextlib.suppress(OSError, ValueError, LookupError, zipfile.BadZipFile), np.load(target) as old:
             if len(old["y_train"]) == SETS["cifar100-calib10k"].train:
                 shutil.copyfile(target, folder() / "cifar100-calib10k.npz")
     write_atomically(target, canonical.getvalue())
