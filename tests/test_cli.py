@@ -4,10 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import bitbook
 import numpy as np
 import pytest
-from bitbook import Compressed, ScalarCode
+from bitbook import Compressed, ScalarCode, SparseCode
 from bitbook.cli import main
+from bitbook.codes import recount
 
 
 @pytest.fixture
@@ -75,3 +77,47 @@ def test_no_torch_for_files(file):
         "sys.exit('torch' in sys.modules or 'numba' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", script], capture_output=True).returncode == 0
+
+
+def test_verify_goes_on_after_any_fault_and_prints_no_control_characters(file, tmp_path, capsys, monkeypatch):
+    odd = tmp_path / "odd\x1b[2J"
+    odd.write_bytes(Path(file).read_bytes())
+    real = bitbook.load
+
+    def load(path):
+        if path == "memory":
+            raise MemoryError
+        if path == "crash":
+            raise RuntimeError("\x1b[31mcrash")
+        return real(path)
+
+    monkeypatch.setattr(bitbook, "load", load)
+    assert main(["verify", "memory", "crash", str(tmp_path), str(odd), file]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "memory: does not fit into memory" and lines[1] == "crash: \\x1b[31mcrash"
+    assert lines[3] == f"{tmp_path}/odd\\x1b[2J: OK" and lines[4] == f"{file}: OK" and len(lines) == 5
+
+
+def test_recount_of_constant_empty_and_pruned_layers(tmp_path, capsys):
+    layers = {
+        "constant": ScalarCode(np.zeros((4, 4), int), "one"),
+        "zero": ScalarCode(np.zeros((4, 4), int), "nought"),
+        "empty": ScalarCode(np.zeros((0, 4), int), "one"),
+        "pruned": SparseCode(np.zeros((4, 4), bool), ScalarCode(np.zeros(0, int), "one")),
+    }
+    books = {"one": np.float16([2]), "nought": np.float16([0])}
+    parts = {"dense": {}, "specification": {}, "original_parameters": 16}
+    for name, chosen in {**{name: [name] for name in layers}, "none": []}.items():
+        codes = {layer: layers[layer] for layer in chosen}
+        compressed = Compressed(codes=codes, codebooks=books, **parts)
+        for rule in ("moea", "pqf", "han2016", "admm", "deep-k-means"):
+            if (rule, name) in (("moea", "none"), *((rule, "pruned") for rule in ("moea", "pqf", "deep-k-means"))):
+                continue  # the rule does not count such files
+            for count in recount(compressed, rule):
+                assert np.isfinite(count.bits) and count.bits >= 0 and count.ratio >= 0
+    assert [
+        c.ratio for c in recount(Compressed(codes={"a": layers["constant"]}, codebooks=books, **parts), "admm")
+    ] == [
+        1.0,
+        np.inf,
+    ]

@@ -15,19 +15,31 @@ from bitbook.pipeline.code_hash import imported, module_file, module_names
 # part of the package -> the parts that it may import; a part is a package or a module right under bitbook
 ANYTHING = None
 MAY_IMPORT = {
+    "files": set(),
     "clustering": set(),
-    "codes": {"clustering"},
+    "codes": {"clustering", "files"},
     "kernels": {"codes"},
     "networks": set(),
-    "datasets": set(),
-    "training": {"networks", "datasets", "clustering", "codes"},
+    "datasets": {"files"},
+    "training": {"files", "networks", "datasets", "clustering", "codes"},
     "tasks": {"networks", "datasets", "training"},
     "runtime": {"codes", "kernels", "networks"},
-    "compression": {"clustering", "codes", "kernels", "networks", "datasets", "training", "tasks", "runtime"},
-    "search": {"clustering", "codes", "kernels", "networks", "datasets", "training", "tasks", "runtime", "compression"},
+    "compression": {"files", "clustering", "codes", "kernels", "networks", "datasets", "training", "tasks", "runtime"},
+    "search": {
+        "files",
+        "clustering",
+        "codes",
+        "kernels",
+        "networks",
+        "datasets",
+        "training",
+        "tasks",
+        "runtime",
+        "compression",
+    },
     "methods": {
         *("clustering", "codes", "kernels", "networks", "datasets", "training", "tasks", "runtime"),
-        *("compression", "search"),
+        *("compression", "search", "files"),
     },
     "fpga": {"codes"},
     "report": {"codes", "fpga"},
@@ -35,7 +47,7 @@ MAY_IMPORT = {
     "cli": ANYTHING,
 }
 DOOR = ("bitbook.codes._compressed", "runtime")  # Compressed.to_module: the one import upward, inside of a function
-LAZY = {"pymoo", "dvc", "papermill", "nbconvert", "nbformat", "jupyter_client", "jinja2", "psutil", "yaml"}
+LAZY = {"pymoo", "dvc", "papermill", "nbconvert", "nbformat", "jupyter_client", "jinja2", "psutil", "ruamel"}
 KERNEL = "bitbook.pipeline.kernel"  # a script of its own, which is nothing but IPython's kernel
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import symtable
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,34 @@ def test_it_is_short_and_calls_the_library(path):
     tree = ast.parse(notebook.code(notebook.read(path)))
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)]
     assert [f.name for f in functions if f.end_lineno - f.lineno >= LONGEST_FUNCTION] == []
+
+
+def names_of(cell):
+    """The global names that a cell binds, and those that it reads."""
+    top = symtable.symtable(cell["source"], "cell", "exec")
+    bound = {symbol.get_name() for symbol in top.get_symbols() if symbol.is_assigned()}
+    read, waiting = {symbol.get_name() for symbol in top.get_symbols() if symbol.is_referenced()}, top.get_children()
+    while waiting:
+        scope = waiting.pop()
+        read |= {symbol.get_name() for symbol in scope.get_symbols() if symbol.is_global()}
+        waiting += scope.get_children()
+    return bound, read
+
+
+@each
+def test_cells_that_draw_are_tagged_and_nothing_else_needs_what_they_make(path):
+    """Stored work does not depend on cells tagged `figure`: see `bitbook.pipeline.notebook.work_hash`."""
+    made_by_figures = set()
+    for cell in code_cells(path):
+        bound, read = names_of(cell)
+        if "figure" in notebook.tags(cell):
+            assert not re.search(r"run\.(keep|save|result|finish|work)\b(?! / \"drift\")", cell["source"])
+            made_by_figures |= bound
+        else:
+            assert "figures." not in cell["source"], cell["source"]
+            assert made_by_figures & (read - bound) == set()
+            made_by_figures -= bound
+    assert any("figure" in notebook.tags(cell) for cell in code_cells(path))
 
 
 @each

@@ -7,6 +7,7 @@ import pytest
 import torch
 from bitbook import Compressed, ScalarCode, networks
 
+NORMAL = {"mean": [0], "std": [1]}
 SPECIFICATION = {"factory": "digits_cnn", "arguments": {"classes": 10}}
 
 
@@ -67,3 +68,40 @@ def test_a_network_whose_shapes_need_values_is_rebuilt():
         state, codes={}, codebooks={}, specification=network.specification, dtype=np.float32, batch_norm="whole"
     )
     torch.testing.assert_close(compressed.to_module().fc.weight, network.fc.weight, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("factory", "arguments"),
+    [
+        ("cifar_resnet", {"depth": 600_000_002, **NORMAL}),
+        ("wide_resnet", {"depth": 10, "width": 10**6, **NORMAL}),
+        ("torchvision", {"name": "regnet_x_400mf", "classes": 6_000_000, **NORMAL}),
+        ("torchvision", {"name": "vit_h_14", **NORMAL}),
+        ("digits_cnn", {"classes": -1}),
+        ("digits_cnn", {"classes": 10**30}),
+        ("digits_cnn", {"classes": "many"}),
+    ],
+)
+def test_a_forged_specification_builds_nothing(network, factory, arguments):
+    compressed, _ = compress(network)
+    forged = {"factory": factory, "arguments": arguments}
+    with pytest.raises(ValueError, match=r"into=|network factory"):
+        dataclasses.replace(compressed, specification=forged).to_module()
+
+
+def test_a_class_of_one_s_own_is_not_taken_for_ours():
+    class lenet5(torch.nn.Module):
+        pass
+
+    ours = networks.build({"factory": "lenet5", "arguments": {}})
+    assert networks.specification_of(ours) == ours.specification
+    specification = networks.specification_of(lenet5())
+    assert "factory" not in specification and specification["class"].endswith("lenet5")
+    mine = lenet5()
+    mine.specification = {"factory": "lenet5", "arguments": {}}
+    assert "factory" not in networks.specification_of(mine)
+    state = {name: value.numpy() for name, value in ours.state_dict().items()}
+    compressed = Compressed.from_state(state, codes={}, codebooks={}, specification=specification, dtype=np.float32)
+    with pytest.raises(ValueError, match=r"lenet5 is no network of bitbook's.*into="):
+        compressed.to_module()
+    assert compressed.to_module(into=ours) is ours

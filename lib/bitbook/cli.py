@@ -7,12 +7,17 @@ import sys
 from pathlib import Path
 
 
+def printable(text: str) -> str:
+    """Return text without control characters, which a file or its name could send to the terminal."""
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+
+
 def info(arguments: argparse.Namespace) -> int:
     """Print what a file holds and where its bytes go."""
     from bitbook import load
 
     compressed = load(arguments.file)
-    print(f"network         {compressed.specification}")
+    print(f"network         {compressed.specification!r}")
     print(f"parameters      {compressed.original_parameters:,}")
     print(f"ratio           {compressed.ratio:.2f}")
     if compressed.ratio_fp16 is not None:
@@ -54,16 +59,21 @@ def export(arguments: argparse.Namespace) -> int:
 
 def verify(arguments: argparse.Namespace) -> int:
     """Load each file and decode its weights; print OK or the fault; fail if one is bad or missing."""
-    from bitbook import BitbookFormatError, load
+    import numpy as np
+
+    from bitbook import load
 
     bad = 0
     for path in arguments.file:
         try:
-            load(path).decode()
-            print(f"{path}: OK")
-        except (BitbookFormatError, OSError) as error:
-            print(f"{path}: {error}")
-            bad += 1
+            weights = load(path).decode()
+            fault = next((f"{name}: infinite weights" for name, v in weights.items() if not np.isfinite(v).all()), "OK")
+        except MemoryError:
+            fault = "does not fit into memory"
+        except Exception as error:  # whatever it is, the files after it are verified
+            fault = str(error) or type(error).__name__
+        print(printable(f"{path}: {fault}"))
+        bad += fault != "OK"
     return int(bad > 0)
 
 
@@ -174,7 +184,7 @@ def parser() -> argparse.ArgumentParser:
     command.set_defaults(run=data)
     command = commands.add_parser("stage", help="one stage of dvc.yaml, as `dvc repro` calls it")
     command.add_argument("kind", choices=["clean", "data", "net", "run", "collect", "report"])
-    command.add_argument("name", nargs="?", help="a notebook, a task, or a key of the params file")
+    command.add_argument("name", nargs="?", help="a notebook, a task, or a key of the params file; else what DVC runs")
     command.add_argument("--params", type=Path, default=Path("params.yaml"), help="the file that names nets and runs")
     command.set_defaults(run=stage)
     command = commands.add_parser("publish", help="bring results into published/")
@@ -191,7 +201,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return parsed.run(parsed)
     except (OSError, ValueError) as error:
-        print(f"bitbook: {error}", file=sys.stderr)
+        print(printable(f"bitbook: {error}"), file=sys.stderr)
         return 2
 
 

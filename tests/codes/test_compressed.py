@@ -1,11 +1,13 @@
 """Compressed refuses what does not fit together, folds batch norms, and cannot be changed."""
 
+import copy
 import dataclasses
+import json
 
 import numpy as np
 import pytest
 from bitbook import Compressed, GridCode, ScalarCode, SparseCode, VectorCode
-from bitbook.codes import coded_bytes
+from bitbook.codes import coded_bytes, decode, small_floats
 
 BOOKS = {"three": np.float16([-1, 0, 1]), "pairs": np.ones((4, 2), np.float16)}
 
@@ -127,3 +129,140 @@ def test_ratios_count_four_or_two_bytes_a_parameter(make_network):
     network = make_network("grid")
     assert network.ratio_fp16 == network.ratio / 2 == 2 * 1234 / len(network.to_bytes())
     assert make_network("scalar").ratio_fp16 is None
+
+
+@pytest.mark.parametrize("dtype", ["b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "c8", "c16"])
+def test_what_is_no_float_comes_back_exactly(dtype):
+    if dtype == "b1":
+        values = np.array([True, False, True])
+    elif dtype[0] == "c":
+        values = np.array([[1.1 + 2.3j, -1e-20j]], dtype)
+    else:
+        values = np.array([np.iinfo(dtype).min, np.iinfo(dtype).max, 7], dtype)
+    state = {"a.weight": np.ones((2, 3), np.float32), "table": values, "empty": values[:0]}
+    network = Compressed.from_state(state, codes={}, codebooks={}, specification={})
+    assert network.original_parameters == 6 + values.size * (dtype[0] == "c")
+    found = decode(network.to_bytes()).decode()
+    for name in ("table", "empty"):
+        assert found[name].dtype == state[name].dtype and found[name].shape == state[name].shape
+        np.testing.assert_array_equal(found[name], state[name])
+
+
+def test_what_cannot_be_stored_is_refused_by_name():
+    parts = {"codes": {}, "codebooks": {}, "specification": {}}
+    for values, message in (
+        (np.array([{"a": 1}]), "extra: object is not stored"),
+        (np.array(["text"]), "extra: <U4 is not stored"),
+        (np.float32([np.nan]), "extra: the largest number is nan"),
+        (np.float64([1e300]), r"extra: the largest number is 1e\+300"),
+        (np.array([1j * np.inf]), "extra: holds NaN or infinity"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Compressed.from_state({"extra": values}, **parts)
+
+
+def test_what_float16_cannot_hold_is_stored_as_float32():
+    state = {"tiny": np.float32([1e-8, -3e-8]), "huge": np.float32([1e5, 1]), "usual": np.float32([0.1, 1e-8])}
+    network = Compressed.from_state(state, codes={}, codebooks={}, specification={}, mantissa=4)
+    assert {name: values.dtype.str for name, values in network.dense.items()} == {
+        "tiny": "<f4",
+        "huge": "<f4",
+        "usual": "<f2",
+    }
+    assert all(np.array_equal(network.dense[name], state[name]) for name in ("tiny", "huge"))
+    edge = Compressed.from_state({"edge": np.float32([65504])}, codes={}, codebooks={}, specification={}, mantissa=4)
+    assert edge.dense["edge"] == [65504]  # rounded to four bits it would be infinite
+    np.testing.assert_array_equal(small_floats(np.array([1e-8, 2e-8])), np.float32([1e-8, 2e-8]))
+    assert small_floats(np.array([0.0, 0.1])).dtype == np.float16
+
+
+@pytest.mark.parametrize("variance", [1e-8, 1e-5, 1e-3, 1.0])
+@pytest.mark.parametrize("batch_norm", ["folded", "whole"])
+@pytest.mark.parametrize("own", [1e-10, 1e-5, 1e-3])
+def test_batch_norms_compute_the_same_whatever_variance_and_epsilon(variance, batch_norm, own):
+    rng = np.random.default_rng(0)
+    norm = {name: rng.uniform(0.5, 2, 5) for name in ("weight", "bias", "running_mean", "running_var")}
+    norm["running_var"] *= variance
+    state = {f"bn.{name}": values for name, values in norm.items()}
+    options = {"codes": {}, "codebooks": {}, "specification": {}, "batch_norm": batch_norm}
+    found = decode(Compressed.from_state(state, epsilons={"bn": own}, **options).to_bytes()).decode()
+    deviation = np.sqrt(norm["running_var"] + own)
+    x = norm["running_mean"] + np.linspace(-2, 2, 9)[:, None] * deviation
+
+    def output(s):
+        return (x - s["bn.running_mean"]) / np.sqrt(s["bn.running_var"] + own) * s["bn.weight"] + s["bn.bias"]
+
+    exact = {name: values.astype(np.float64) for name, values in found.items()}
+    np.testing.assert_allclose(output(exact), output(state), atol=0.06)
+
+
+def test_an_incomplete_norm_is_kept_as_it_is():
+    state = {
+        "n.weight": np.float32([0.5, 2]),
+        "n.running_mean": np.float32([0.1, 1]),
+        "n.running_var": np.float32([1, 3]),
+    }
+    found = Compressed.from_state(state, codes={}, codebooks={}, specification={}).decode()
+    assert found.keys() == state.keys()
+    np.testing.assert_array_equal(found["n.running_var"], state["n.running_var"])
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        (
+            {
+                "codes": {"a": ScalarCode(np.zeros(2, int), "b", np.float32(1e30))},
+                "codebooks": {"b": np.float32([1e30])},
+            },
+            "a: codebook 'b' times scales goes beyond float32",
+        ),
+        ({"batch_norm": {"bn": np.float32([[3e38], [0]])}}, "bn: its scale times"),
+        ({"batch_norm": {"bn": np.float32([[1], [0], [0], [-1]])}}, "bn: has negative variances"),
+    ],
+)
+def test_what_decodes_to_no_number_is_refused(parts, message):
+    rest = {"codes": {}, "codebooks": {}, "dense": {}, "specification": {}, "original_parameters": 0}
+    with pytest.raises(ValueError, match=message):
+        Compressed(**{**rest, **parts})
+
+
+def test_the_specification_cannot_be_changed():
+    given = {"factory": "a", "arguments": {"widths": [8, 6]}}
+    network = make(ScalarCode(np.array([0, 1]), "three"), specification=given)
+    before = network.to_bytes()
+    for change in (
+        lambda s: s.update(factory="b"),
+        lambda s: s["arguments"].pop("widths"),
+        lambda s: s["arguments"].__setitem__("depth", 3),
+        lambda s: s["arguments"]["widths"].append(3),
+        lambda s: s["arguments"]["widths"].sort(),
+    ):
+        with pytest.raises(TypeError, match="cannot be changed"):
+            change(network.specification)
+    given["arguments"]["widths"].append(9)
+    assert network.specification == {"factory": "a", "arguments": {"widths": [8, 6]}}
+    assert dataclasses.replace(network).to_bytes() == before
+    own = copy.deepcopy(network.specification)
+    own["arguments"]["widths"].append(3)  # a copy is a plain dict
+    assert json.loads(json.dumps(network.specification)) == network.specification
+
+
+def test_grids_of_any_depth_and_size_come_back():
+    codes = {
+        "deep": GridCode(np.array([[-(2**15), 2**15 - 1, 0]] * 2), np.array([16, 16]), np.array([-3, 0])),
+        "none": GridCode(np.zeros((0, 3), int), np.zeros(0, int), np.zeros(0, int)),
+        "scaled": ScalarCode(np.array(1), "three", np.float16(0.5)),
+    }
+    network = Compressed(codes=codes, codebooks=BOOKS, dense={}, specification={}, original_parameters=0)
+    found = decode(network.to_bytes()).decode()
+    assert found["deep"].tolist() == [[-4096, 4095.875, 0], [-(2**15), 2**15 - 1, 0]]
+    assert found["none"].shape == (0, 3)
+    assert found["scaled"].shape == () and found["scaled"] == 0
+    for code in (
+        lambda: GridCode(np.array(0), np.array(1), np.array(0)),
+        lambda: VectorCode(np.array([0]), "pairs", ()),
+        lambda: SparseCode(np.array(True), ScalarCode(np.array([0]), "three")),
+    ):
+        with pytest.raises(ValueError, match="needs an axis"):
+            code()

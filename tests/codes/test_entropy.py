@@ -38,6 +38,9 @@ class WholeNumbers(Coder):
                 symbols.append(symbol)
         return np.array(symbols)
 
+    def left(self):
+        return len(self.words)
+
     def is_empty(self):
         return self.state == 0 and not self.words
 
@@ -51,7 +54,7 @@ def test_no_float_decides_a_decode(make_weights, seed):
     reader = Reader(data, 10**6)
     start = LENGTH_BYTES + int.from_bytes(data[:LENGTH_BYTES], "little")
     reader._source = WholeNumbers(np.frombuffer(data, "<u4", offset=start))
-    np.testing.assert_array_equal(reader.symbols(indices.shape, alphabet), indices)
+    np.testing.assert_array_equal(reader.symbols("codes", indices.shape, alphabet), indices)
     reader.finish()
 
 
@@ -89,7 +92,7 @@ def test_any_tensor_comes_back(data):
     mask = rng.random(shape) < 0.5 if data.draw(st.booleans()) and shape else None
     values = rng.integers(-50, 50, k) if data.draw(st.booleans()) else None
     reader = Reader(write(indices, Alphabet(k, "a", values), mask), 10**6)
-    found = reader.symbols(shape, Alphabet(k, "a", values), mask)
+    found = reader.symbols("codes", shape, Alphabet(k, "a", values), mask)
     np.testing.assert_array_equal(found, indices if mask is None else indices[mask])
     reader.finish()
 

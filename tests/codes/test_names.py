@@ -1,6 +1,7 @@
 """Patterns of names: readable, and back to exactly the same names."""
 
 import pytest
+from bitbook.codes import _names
 from bitbook.codes._names import check_name, lengthen, shorten
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,7 +26,15 @@ def test_too_many_names_are_refused_before_they_are_made():
         lengthen(30 * "{0,1,2,3,4,5,6,7,8,9}", 1000)
 
 
-@pytest.mark.parametrize("name", ["", "a b", "a,b", "a{", "a:b", "a\nb"])
+@pytest.mark.parametrize("name", ["", "a b", "a,b", "a{", "a:b", "a\nb", "a\x1b[2J", "a\u202eb", "\ud800"])
 def test_names_that_the_header_cannot_spell_are_refused(name):
     with pytest.raises(ValueError, match="rename it"):
         check_name(name)
+
+
+def test_long_names_take_time_in_proportion(monkeypatch):
+    looked_at = []
+    monkeypatch.setattr(_names, "sorted", lambda *a, **k: looked_at.append(1) or sorted(*a, **k), raising=False)
+    names = ["a1" * 2000 + end for end in ("x", "y")]
+    assert shorten(names) == "a1" * 2000 + "{x,y}"
+    assert len(looked_at) == 2  # one place to spell, and the whole

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import random
+import time
 
 import pytest
 from bitbook.datasets import DownloadFailed, download
@@ -69,3 +71,53 @@ def test_wrong_content_is_refused_and_fetched_afresh_next_time(fetch, server, tm
 def test_refusal_by_the_server_is_a_clear_error(server, tmp_path):
     with pytest.raises(DownloadFailed, match="404"):
         download(f"{server.url}/nothing", tmp_path / "nothing", known_hash=None, progress=False)
+
+
+def test_an_endless_body_is_cut_off_and_not_kept(server, tmp_path):
+    def endless(request):
+        request.send_response(200)
+        request.end_headers()
+        with contextlib.suppress(OSError):
+            while True:
+                request.wfile.write(bytes(1 << 16))
+
+    server.answer = endless
+    with pytest.raises(DownloadFailed, match="more than 1,000,000 bytes"):
+        download(f"{server.url}/x", tmp_path / "x", known_hash=HASH, largest=10**6, progress=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_promise_of_too_much_is_refused(server, tmp_path):
+    server.files["/x"] = CONTENT
+    with pytest.raises(DownloadFailed, match="more than 100,000 bytes"):
+        download(f"{server.url}/x", tmp_path / "x", known_hash=HASH, largest=10**5, progress=False)
+
+
+def test_a_server_that_drips_is_given_up(server, tmp_path):
+    def drip(request):
+        request.send_response(200)
+        request.send_header("Content-Length", "1000000")
+        request.end_headers()
+        with contextlib.suppress(OSError):
+            while True:
+                request.wfile.write(b"x")
+                time.sleep(0.02)
+
+    server.answer = drip
+    options = {"known_hash": HASH, "progress": False, "patience": 0.001, "stall": 0.2}
+    with pytest.raises(DownloadFailed, match=r"bytes in 0\.2 s; run it again") as caught:
+        download(f"{server.url}/x", tmp_path / "x", **options)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_link_in_place_of_the_part_file_is_not_followed(fetch, tmp_path):
+    (tmp_path / "mine").write_bytes(b"mine")
+    (tmp_path / "set.bin.part").symlink_to(tmp_path / "mine")
+    assert fetch().read_bytes() == CONTENT
+    assert (tmp_path / "mine").read_bytes() == b"mine"
+
+
+def test_a_folder_in_place_of_the_part_file_is_one_line(fetch, tmp_path):
+    (tmp_path / "set.bin.part").mkdir()
+    with pytest.raises(DownloadFailed, match="directory"):
+        fetch()

@@ -103,3 +103,41 @@ def test_official_cifar100_keeps_the_calibration_set_beside_it(server, tmp_path,
 def test_data_set_without_a_source_is_refused():
     with pytest.raises(ValueError, match="no official download"):
         datasets.fetch("digits")
+
+
+def odd_archives():
+    garbage = {"/cifar10.tar.gz": b"no archive"}
+    truncated = {"/cifar10.tar.gz": cifar10_files(pictures(10, 4, (32, 32, 3), 10))["/cifar10.tar.gz"][:-1000]}
+    members = {f"cifar-10-batches-bin/data_batch_{i}.bin": b"x" for i in range(1, 6)}
+    short = {"/cifar10.tar.gz": archive({**members, "cifar-10-batches-bin/test_batch.bin": b"x"})}
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        for name in (*members, "cifar-10-batches-bin/test_batch.bin"):
+            link = tarfile.TarInfo(name)
+            link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+            tar.addfile(link)
+    links = {"/cifar10.tar.gz": buffer.getvalue()}
+    missing = {"/cifar10.tar.gz": archive(members)}
+    few = cifar10_files(pictures(5, 4, (32, 32, 3), 10))
+    return {"garbage": garbage, "cut": truncated, "short": short, "links": links, "missing": missing, "few": few}
+
+
+@pytest.mark.parametrize("kind", ["garbage", "cut", "short", "links", "missing", "few"])
+def test_odd_archives_are_one_line_and_replace_nothing(kind, server, tmp_path, monkeypatch):
+    server.files = odd_archives()[kind]
+    sources = {server.url + path: hashlib.md5(content).hexdigest() for path, content in server.files.items()}
+    monkeypatch.setitem(official.SOURCES, "cifar10", sources)
+    monkeypatch.setitem(canonical.SETS, "cifar10", ImageSet(train=10, test=4, shape=(32, 32, 3), classes=10))
+    monkeypatch.setenv("BITBOOK_DATA", str(tmp_path))
+    (tmp_path / "cifar10.npz").write_bytes(b"before")
+    with pytest.raises(datasets.DownloadFailed, match=r"put .*cifar10\.npz there yourself") as caught:
+        datasets.fetch("cifar10", progress=False)
+    assert "\n" not in str(caught.value)
+    assert (tmp_path / "cifar10.npz").read_bytes() == b"before"
+
+
+def test_an_archive_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "bomb.gz").write_bytes(gzip.compress(bytes(10**6)))
+    monkeypatch.setattr(official, "LARGEST", 10**5)
+    with pytest.raises(ValueError, match="more than 100,000 bytes"):
+        official.read_mnist([tmp_path / "bomb.gz"] * 4)

@@ -41,7 +41,7 @@ RUN = [
     ("code", 'from bitbook import pipeline\nrun = pipeline.start("02_twice", globals())'),
     ("code", "def compute():\n    (run.work / 'computed.txt').open('a').write('once ')\n    return {'value': 2 * k}"),
     ("code", 'kept = run.keep("kept.json", compute)'),
-    ("code", "print(object(), kept, rate, pipeline.root())\nobject()"),
+    ("figure", "print(object(), kept, rate, pipeline.root())\nobject()"),
     ("code", 'run.finish({"value": kept["value"]}, front=[{"bytes": 10, "value": 0.5}])'),
 ]
 PARAMS = """tasks: []

@@ -91,9 +91,3 @@ def test_the_stage_gathers_the_runs_of_the_params_file_and_no_others(project):
         "test_reads": "2",
     }
     assert [path.name for path in (project.folder / "results/fronts").iterdir()] == ["tiny-a.csv"]
-
-
-def test_a_key_names_a_net_or_a_run_not_both(tmp_path):
-    (tmp_path / "params.yaml").write_text("nets: {a: {}, b: {}}\nruns: {b: {}}\n")
-    with pytest.raises(ValueError, match="b names both a net and a run"):
-        stages.read_params(tmp_path / "params.yaml")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from bitbook.pipeline import root
-from bitbook.pipeline.layout import Results, write_atomically
+from bitbook.pipeline.layout import Results
 
 
 def test_root_is_found_from_any_folder_of_the_project(project, monkeypatch):
@@ -22,10 +22,23 @@ def test_each_params_file_has_results_of_its_own(project):
     assert Results.of(Path("full/params.yaml")).metrics("a") == project.folder / "results/full/metrics/a.json"
 
 
-def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
-    path = tmp_path / "folder" / "file.txt"
-    write_atomically(path, "old")
-    monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
-    with pytest.raises(OSError, match="disk full"):
-        write_atomically(path, "new")
-    assert path.read_text() == "old"
+@pytest.mark.parametrize("link", ["results", "results/runs", "results/runs/tiny"])
+def test_outputs_are_removed_inside_the_results_only(tmp_path, link):
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / "runs" / "tiny").mkdir(parents=True)
+    kept = [elsewhere / "kept", elsewhere / "runs" / "kept", elsewhere / "runs" / "tiny" / "old"]
+    for file in kept:
+        file.touch()
+    (tmp_path / link).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / link).symlink_to(elsewhere / link.removeprefix("results").lstrip("/"))
+    results = Results(tmp_path / "results")
+    for folder in (elsewhere / "..", results.folder, results.output("run", ".."), results.output("run", "../../x")):
+        with pytest.raises(ValueError, match=r"outside of .*: nothing is deleted there"):
+            results.emptied(folder)
+    if link == "results":  # results that lie on another disk are results
+        assert results.emptied(results.output("run", "tiny")).is_dir()
+        assert [file.exists() for file in kept] == [True, True, False]
+    else:
+        with pytest.raises(ValueError, match=r"outside of .*: nothing is deleted there"):
+            results.emptied(results.output("run", "tiny"))
+        assert all(file.exists() for file in kept)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import nbformat
 import pytest
@@ -100,21 +101,36 @@ def test_modules_name_what_the_cells_use_and_the_pipeline(notebook_file):
     assert not {"bitbook.pipeline.publish", "bitbook.pipeline.stages", "bitbook.cli"} & found.keys()
 
 
-def test_stored_work_hangs_on_the_code_that_makes_it_not_on_figures_or_pipeline(notebook_file, monkeypatch):
-    def hash_of(work, figure):
-        start = "from bitbook import pipeline, clustering\nfrom bitbook.report import figures\nrun = pipeline.start()"
-        return work_hash(read(notebook_file([("code", start), ("code", work), ("code", figure)])))
+def test_stored_work_hangs_on_all_code_but_figures_and_what_runs_it(notebook_file, monkeypatch):
+    def hash_of(work, figure="from bitbook.report import figures\nfigures.draw(x)"):
+        start = "from bitbook import pipeline, clustering\nrun = pipeline.start()"
+        return work_hash(read(notebook_file([("code", start), ("code", work), ("figure", figure)])))
 
     work = "x = clustering.kmeans1d(run.work)"
-    before = hash_of(work, "figures.draw(x)")
+    before = hash_of(work)
     assert hash_of(work, "figures.draw(x, 2)") == before
-    assert hash_of("x = clustering.kmeans1d(run.work, 2)", "figures.draw(x)") != before
+    assert hash_of(f"{work}  # a comment") == before
+    for edited in (
+        "x = clustering.kmeans1d(run.work, 2)",
+        f"torch.set_default_dtype(torch.float64)\n{work}",
+        f"clustering.CONSTANT = 3\n{work}",
+        f"{work}\nprint(x)",
+    ):
+        assert hash_of(edited) != before
 
     real = notebook.code_hash.module_hashes
 
-    def edited(names, module):
+    def changed(names, module):
         return real(names) | ({module: "another"} if module in names else {})
 
-    for module, counts in (("clustering.kmeans1d", True), ("report.figures", False), ("cli", False)):
-        monkeypatch.setattr(notebook.code_hash, "module_hashes", lambda names, m=f"bitbook.{module}": edited(names, m))
-        assert (hash_of(work, "figures.draw(x)") != before) == counts, module
+    for module, counts in (("clustering._kmeans1d", True), ("report.figures", False), ("cli", False), ("files", False)):
+        monkeypatch.setattr(notebook.code_hash, "module_hashes", lambda names, m=f"bitbook.{module}": changed(names, m))
+        assert (hash_of(work) != before) == counts, module
+
+
+@pytest.mark.parametrize("line", ["%matplotlib inline", "!ls", "x?", "%%time", "x = ("])
+def test_a_cell_that_is_not_python_is_named(notebook_file, line):
+    found = read(notebook_file([("markdown", "# x"), ("code", "a = 1"), ("code", f"{line}\nb = 2")]))
+    for use in (modules, work_hash):
+        with pytest.raises(ValueError, match=rf"cell 3, `{re.escape(line)}.*write plain Python, no magics"):
+            use(found)

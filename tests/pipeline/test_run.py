@@ -64,8 +64,17 @@ def test_the_store_changes_with_parameters_inputs_and_code_that_makes_results(pl
     notebook = project.folder / "notebooks/02_twice.ipynb"
     notebook.write_text(notebook.read_text().replace("print(object(), kept", "print(kept"))
     assert work() == second
-    notebook.write_text(notebook.read_text().replace("2 * k", "3 * k"))
-    assert work() != second
+    whole = notebook.read_text()
+    for old, new in (
+        ("2 * k", "3 * k"),
+        ("def compute", "import torch\\ntorch.set_default_dtype(torch.float64)\\ndef compute"),
+        ("def compute", "pipeline.CONSTANT = 3\\ndef compute"),
+    ):
+        assert old in whole
+        notebook.write_text(whole.replace(old, new))
+        assert work() not in (first, second)
+    notebook.write_text(whole.replace("def compute", "# a comment\\ndef compute"))
+    assert work() == second
 
 
 def test_a_played_notebook_reads_what_its_stage_has_finished(play, project, monkeypatch):

@@ -49,7 +49,6 @@ def test_a_killed_training_ends_in_the_same_weights_and_loses_at_most_one_epoch(
     whole = child(0, tmp_path / "whole").stdout
     assert whole.startswith("[1] [44] ")
     assert child(28, tmp_path / "killed").returncode == -signal.SIGKILL  # in the third epoch, steps 23 to 33
-    (tmp_path / "killed" / "checkpoint.partial").write_bytes(b"torn")  # as a kill while writing leaves it
     resumed = child(0, tmp_path / "killed").stdout
     assert resumed.replace("[23] ", "[1] ", 1) == whole != resumed
 
@@ -117,6 +116,21 @@ def test_a_finished_training_is_not_done_again(tmp_path):
         ends.append((history, networks.checksum(network.state_dict())))
     assert ends[0] == ends[1]
     assert steps == [1, 2, 3, 4]
+
+
+def test_a_damaged_checkpoint_is_set_aside_and_the_training_done_again(tmp_path, capsys):
+    images, labels = torch.zeros(8, 1, 8, 8, dtype=torch.uint8), torch.arange(8)
+    ends, path = [], tmp_path / "checkpoint.pt"
+    for flipped in (0, 100, 5000, -1):
+        network = networks.build({"factory": "digits_cnn", "arguments": {}}, seed=0)
+        fit(network, images, labels, Recipe(epochs=2), seed=0, folder=tmp_path, progress=False)
+        ends.append(networks.checksum(network.state_dict()))
+        data = bytearray(path.read_bytes())
+        data[flipped] ^= 4
+        path.write_bytes(data)
+        assert checkpoint.load(path) is None
+        assert "checkpoint.pt is damaged: set aside" in capsys.readouterr().err
+    assert len(set(ends)) == 1
 
 
 def test_another_training_in_the_same_folder_is_refused(tmp_path):

@@ -16,7 +16,7 @@ def last_borders(mass, first, source, price, target, parent, queue, begins):
     """For every end j > 0: target[j] = price + min over i < j of source[i] + squared error of the cluster (i, j].
 
     mass, first: (n + 1,) prefix sums; source, target: (n + 1,) float64, both less the sum of squares up to their
-    position; parent: (n + 1,) int64, the minimising i; queue, begins: (n + 1,) int64, scratch. source may be target:
+    position; parent: (n + 1,) whole numbers, the minimising i; queue, begins: the same, scratch. source may be target:
     then the number of clusters is free and each costs its price.
 
     The squared error is concave Monge: of two starts, the later one, once cheaper, stays so. The queue holds the starts

@@ -10,6 +10,7 @@ from ._contiguous import last_borders, trace
 from ._sorted_weights import SortedWeights, prepared
 from ._threads import Workers
 
+ALONE = 1 << 25  # a layer of more weights is clustered alone: it takes some 30 bytes for each
 COARSE = 8192  # positions of the coarse problem that finds the price; the clusters do not depend on it
 
 
@@ -44,8 +45,10 @@ def kmeans1d_layers(
             raise ValueError(f"layer {name}: {error}") from error
 
     largest_first = sorted(layers, key=lambda name: -np.size(layers[name]))
+    alone = sum(np.size(weights) > ALONE for weights in layers.values())
+    clusters = {name: cluster(name) for name in largest_first[:alone]}
     with Workers(threads) as workers:
-        clusters = dict(zip(largest_first, workers.each(cluster, largest_first), strict=True))
+        clusters |= zip(largest_first[alone:], workers.each(cluster, largest_first[alone:]), strict=True)
     return {name: clusters[name] for name in layers}
 
 
@@ -73,7 +76,7 @@ def _search_price(mass: np.ndarray, first: np.ndarray, k: int, price: float) -> 
     n = len(mass) - 1
     fewer, more = np.array([0, n]), np.arange(n + 1)
     low, high = 0.0, np.inf  # prices known to give more, and fewer
-    scratch = np.zeros(n + 1), *np.empty((3, n + 1), np.int64)
+    scratch = np.zeros(n + 1), *np.empty((3, n + 1), np.int32 if n < 2**31 - 1 else np.int64)
 
     def cost(positions: np.ndarray) -> float:
         return -float((np.diff(first[positions]) ** 2 / np.diff(mass[positions])).sum())

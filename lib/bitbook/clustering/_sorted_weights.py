@@ -17,7 +17,7 @@ class SortedWeights:
 
     values: np.ndarray  # (m,) float64, distinct, ascending
     counts: np.ndarray  # (m + 1,) int64: how many weights lie before each value
-    mass: np.ndarray  # (m + 1,) float64: their importance, summed (equal to counts without importance weights)
+    mass: np.ndarray  # (m + 1,) float64: their importance, summed; the counts themselves where none was given
     first: np.ndarray  # (m + 1,) float64: sums of importance * (value - centre)
     second: np.ndarray  # (m + 1,) float64: sums of importance * (value - centre)**2
     centre: float
@@ -56,16 +56,17 @@ def sort_weights(
     if counts is not None and np.asarray(counts).dtype.kind not in "iu":
         raise ValueError(f"counts must be integers, not {np.asarray(counts).dtype}")
     x = checked(weights, "weights").reshape(-1)
-    if counts is None and importance is None:
-        x, number = np.sort(x).astype(np.float64), np.ones(x.size, np.int64)
-        mass = number.astype(np.float64)
+    plain = counts is None and importance is None
+    if plain:
+        x, number, mass = np.sort(x), np.ones(1, np.int64), np.ones(1)
     else:
         order = np.argsort(x, kind="stable")
         number = np.ones(x.size, np.int64) if counts is None else _positive(counts, x, "counts").astype(np.int64)[order]
         mass = (number if importance is None else _positive(importance, x, "importance")[order]).astype(np.float64)
         x = x[order].astype(np.float64)
-    centre = x[len(x) // 2]
-    return SortedWeights(*_accumulate(x, number, mass, centre, 1 + np.count_nonzero(x[1:] != x[:-1])), float(centre))
+    centre, distinct = float(x[len(x) // 2]), 1 + np.count_nonzero(x[1:] != x[:-1])
+    values, number, mass, first, second = _accumulate(x, number, mass, centre, distinct, plain)
+    return SortedWeights(values, number, number if plain else mass, first, second, centre)
 
 
 def prepared(
@@ -85,6 +86,8 @@ def checked(weights: np.ndarray, name: str) -> np.ndarray:
     weights = np.asarray(weights)
     if weights.size == 0:
         raise ValueError(f"{name} is empty: there is nothing to cluster")
+    if weights.dtype.kind not in "biuf":
+        raise ValueError(f"{name} are {weights.dtype}: only real numbers can be clustered")
     if weights.dtype not in (np.float32, np.float64):
         weights = weights.astype(np.float64)
     fit = np.abs(weights) <= LARGEST  # false for NaN
@@ -103,10 +106,13 @@ def _positive(values: np.ndarray, weights: np.ndarray, name: str) -> np.ndarray:
 
 
 @nb.njit(cache=True, nogil=True)
-def _accumulate(x, number, mass, centre, distinct):
-    """Distinct values of sorted x, and prefix sums of number, mass, mass * offset and mass * offset**2."""
+def _accumulate(x, number, mass, centre, distinct, plain):
+    """Distinct values of sorted x, and prefix sums of number, mass, mass * offset and mass * offset**2.
+
+    plain: every number and mass is 1, and the sums of mass, which are those of number, are left empty to save memory.
+    """
     values, counts = np.empty(distinct), np.zeros(distinct + 1, np.int64)
-    sums = np.zeros((3, distinct + 1))
+    masses, first, second = np.zeros(0 if plain else distinct + 1), np.zeros(distinct + 1), np.zeros(distinct + 1)
     total, lost = np.zeros(3), np.zeros(3)
     m = -1
     for n in range(len(x)):
@@ -114,13 +120,16 @@ def _accumulate(x, number, mass, centre, distinct):
             m += 1
             values[m] = x[n]
             counts[m + 1] = counts[m]
-        counts[m + 1] += number[n]
-        term = mass[n]
+        counts[m + 1] += 1 if plain else number[n]
+        term = 1.0 if plain else mass[n]
         for power in range(3):
             # Compensated (Kahan): the error stays at one rounding, a plain sum's would grow with the number of weights.
             step = term - lost[power]
             new = total[power] + step
             lost[power] = (new - total[power]) - step
-            total[power] = sums[power, m + 1] = new
+            total[power] = new
             term *= x[n] - centre
-    return values, counts, sums[0], sums[1], sums[2]
+        if not plain:
+            masses[m + 1] = total[0]
+        first[m + 1], second[m + 1] = total[1], total[2]
+    return values, counts, masses, first, second

@@ -1,5 +1,6 @@
 """What a compressed tensor is, and the file that holds a network of them."""
 
+from ._arrays import small_floats
 from ._code import Code
 from ._coded import Coded
 from ._compressed import Compressed
@@ -39,4 +40,5 @@ __all__ = [
     "load",
     "recount",
     "save",
+    "small_floats",
 ]

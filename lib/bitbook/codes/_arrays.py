@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
+SMALLEST_HALF, LARGEST_HALF = float(np.finfo(np.float16).smallest_normal), float(np.finfo(np.float16).max)
+SMALLEST, LARGEST = float(np.finfo(np.float32).smallest_normal), float(np.finfo(np.float32).max)
 FLOATS = {"f2": np.dtype("<f2"), "f4": np.dtype("<f4")}
+_EXACT = ("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "c8", "c16")  # stored as they are: never rounded
+NUMBERS = FLOATS | {kind: np.dtype(f"<{kind}") for kind in _EXACT}
+CHUNK = 1 << 20  # indices looked at together: bounds the memory beside them
 
 
 def frozen(array: np.ndarray, dtype: np.dtype | None = None) -> np.ndarray:
@@ -14,14 +21,38 @@ def frozen(array: np.ndarray, dtype: np.dtype | None = None) -> np.ndarray:
     return copy
 
 
-def frozen_floats(array: np.ndarray, what: str) -> np.ndarray:
-    """Return a frozen copy of float16 or float32 numbers; ValueError for other types, NaN and infinity."""
+def frozen_numbers(array: np.ndarray, what: str, *, kinds: Mapping[str, np.dtype] = FLOATS) -> np.ndarray:
+    """Return a frozen copy of numbers, by default float16 or float32; ValueError for others, NaN and infinity."""
     array = np.asarray(array)
-    if array.dtype not in FLOATS.values():
+    if array.dtype not in kinds.values():
         raise ValueError(f"{what}: {array.dtype} is not stored in files; cast it to float16 or float32")
     if not np.isfinite(array).all():
         raise ValueError(f"{what}: holds NaN or infinity (out of float16's range?)")
     return frozen(array)
+
+
+def small_floats(values: np.ndarray) -> np.ndarray:
+    """Return floats as float16, or as float32 where float16 cannot hold them: above 65504, or all below its precision.
+
+    Raises ValueError for NaN, infinity, and what float32 cannot hold either.
+    """
+    largest = float(np.abs(values).max(initial=0))  # NaN where there is one
+    if largest == 0 or SMALLEST_HALF <= largest <= LARGEST_HALF:
+        return values.astype(np.float16)
+    if not largest <= LARGEST:
+        raise ValueError(f"the largest number is {largest}: NaN and infinity cannot be stored")
+    if largest < SMALLEST:
+        raise ValueError(f"the largest number is {largest}: too small for float32")
+    return values.astype(np.float32)
+
+
+def occurrences(indices: np.ndarray) -> np.ndarray:
+    """Return how often each of 0..max occurs, like np.bincount, which would first make eight bytes of each index."""
+    flat = indices.ravel()
+    counts = np.zeros(int(flat.max(initial=0)) + 1, np.int64)
+    for start in range(0, len(flat), CHUNK):
+        counts += np.bincount(flat[start : start + CHUNK], minlength=len(counts))
+    return counts
 
 
 def frozen_indices(array: np.ndarray, what: str) -> np.ndarray:
@@ -29,9 +60,10 @@ def frozen_indices(array: np.ndarray, what: str) -> np.ndarray:
     array = np.asarray(array)
     if array.dtype.kind not in "ui":
         raise ValueError(f"{what}: must be whole numbers, not {array.dtype}")
-    if array.size and not 0 <= int(array.min()) <= int(array.max()) < 2**32:
-        raise ValueError(f"{what}: must lie in 0..2^32-1, found {array.min()}..{array.max()}")
-    return frozen(array, smallest_unsigned(int(array.max()) + 1 if array.size else 1))
+    low, high = (int(array.min()), int(array.max())) if array.size else (0, 0)
+    if not 0 <= low <= high < 2**32:
+        raise ValueError(f"{what}: must lie in 0..2^32-1, found {low}..{high}")
+    return frozen(array, smallest_unsigned(high + 1))
 
 
 def smallest_unsigned(count: int) -> np.dtype:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ._arrays import small_floats
 from ._code import Code
 from ._entropy import entropy_bits
 from ._scalar import ScalarCode
@@ -24,7 +25,7 @@ class Coded:
 
     @classmethod
     def by_layer(cls, layers: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Coded:
-        """Return scalar codes with a float16 codebook for each tensor, of the tensor's name.
+        """Return scalar codes with a codebook for each tensor, of the tensor's name, float16 where that holds it.
 
         Args:
             layers: by parameter name, indices in the shape of the tensor and their values (k,).
@@ -39,7 +40,7 @@ class Coded:
             number = np.zeros(len(values), np.min_scalar_type(len(used)))
             number[used] = np.arange(len(used))
             codes[name] = ScalarCode(number[indices], name)
-            codebooks[name] = values[used].astype(np.float16)
+            codebooks[name] = small_floats(values[used])
         return cls(codes, codebooks)
 
     def decode(self) -> dict[str, np.ndarray]:

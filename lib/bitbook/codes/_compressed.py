@@ -14,14 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._arrays import frozen_floats, rounded
+from ._arrays import LARGEST, NUMBERS, frozen_numbers, rounded, small_floats
 from ._code import Code
 from ._ledger import Ledger
 from ._names import check_name
+from ._specification import frozen_json
 
 if TYPE_CHECKING:
     from torch import nn
 
+FAR = 64  # standard deviations
 BATCH_NORM = ("weight", "bias", "running_mean", "running_var")
 
 
@@ -31,11 +33,11 @@ class Compressed:
 
     codes: a code for each coded parameter, by state-dict name. codebooks: float16 or float32 arrays by name, (k,) for
     scalar and (k, d) for vector codes; several codes may name one. dense: parameters and buffers that are stored as
-    they are, float16 or float32. batch_norm: by module name, (2, C) scale and shift of a folded batch norm, or (4, C)
-    weight, bias, mean and variance of a whole one. specification: a factory of bitbook.networks and its JSON
-    arguments. original_parameters: trainable parameters of the network before compression. half_source: whether its
-    weights were really float16. epsilon: the batch norms' own. notes: remarks on tensors, by name, for `summary`; not
-    part of the file.
+    they are: float16 or float32, whole numbers of any width, booleans, complex numbers. batch_norm: by module name, (2,
+    C) scale and shift of a folded batch norm, or (4, C) weight, bias, mean and variance of a whole one. specification:
+    a factory of bitbook.networks and its JSON arguments. original_parameters: trainable parameters of the network
+    before compression. half_source: whether its weights were really float16. epsilon: the batch norms' own.
+    notes: remarks on tensors, by name, for `summary`; not part of the file.
 
     Raises ValueError, naming the tensor, where parts do not fit together.
     """
@@ -51,9 +53,9 @@ class Compressed:
     notes: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        codebooks = {name: frozen_floats(book, f"codebook {name!r}") for name, book in self.codebooks.items()}
-        dense = {name: frozen_floats(values, name) for name, values in self.dense.items()}
-        norms = {name: frozen_floats(rows, name) for name, rows in self.batch_norm.items()}
+        codebooks = {name: frozen_numbers(book, f"codebook {name!r}") for name, book in self.codebooks.items()}
+        dense = {name: frozen_numbers(values, name, kinds=NUMBERS) for name, values in self.dense.items()}
+        norms = {name: frozen_numbers(rows, name) for name, rows in self.batch_norm.items()}
         for name, book in codebooks.items():
             if book.ndim not in (1, 2) or not book.size:
                 raise ValueError(f"codebook {name!r}: shape {book.shape} is neither (k,) nor (k, d)")
@@ -65,6 +67,10 @@ class Compressed:
         for name, rows in norms.items():
             if rows.ndim != 2 or len(rows) not in (2, 4):
                 raise ValueError(f"{name}: a batch norm has shape (2, C) or (4, C), not {rows.shape}")
+            if len(rows) == 4 and rows[3].min(initial=0) < 0:
+                raise ValueError(f"{name}: has negative variances")
+            if len(rows) == 2 and float(np.abs(rows[0]).max(initial=0)) * math.sqrt(2) > LARGEST:
+                raise ValueError(f"{name}: its scale times sqrt(1 + epsilon) goes beyond float32")
         for name in (*codebooks, *self.codes, *dense, *norms):
             check_name(name)
         twice = [name for name in self.codes if name in dense]
@@ -77,7 +83,10 @@ class Compressed:
             raise ValueError("half_source must be a bool, epsilon a float between 0 and 1")
         if not isinstance(self.specification, Mapping):
             raise ValueError("specification must be a dict that JSON can hold")
-        specification = json.loads(json.dumps(self.specification, allow_nan=False))
+        try:
+            specification = frozen_json(json.loads(json.dumps(self.specification, allow_nan=False)))
+        except (TypeError, RecursionError) as error:
+            raise ValueError(f"specification must be a dict that JSON can hold: {error}") from None
         parts = {"codes": self.codes, "codebooks": codebooks, "dense": dense, "batch_norm": norms, "notes": self.notes}
         for name, value in parts.items():
             object.__setattr__(self, name, MappingProxyType(dict(sorted(value.items()))))
@@ -102,22 +111,30 @@ class Compressed:
         """Return a Compressed of a whole state dict: what has no code is stored dense, batch norms folded or whole.
 
         batch_norm: "folded" or "whole". dtype: float16 or float32, of dense entries and batch norms; mantissa: bits
-        that float16 numbers keep of their 10; what float16 cannot hold, and statistics that are not a batch norm's, are
-        stored as float32. original_parameters: by default counted from the state. epsilons: each batch norm's own, by
-        module name; by default everything with a weight and a running variance is one, with this epsilon.
+        that float16 numbers keep of their 10; what float16 cannot hold is stored as float32, and what is no float as it
+        is. original_parameters: by default counted from the state. epsilons: each batch norm's own, by module name; by
+        default everything with a weight and a running variance is one, with this epsilon.
         """
         if batch_norm not in ("folded", "whole") or not 0 <= mantissa <= 10:
             raise ValueError("batch_norm must be 'folded' or 'whole', mantissa a number from 0 to 10")
         state = {name: np.asarray(v) for name, v in state.items() if not name.endswith("num_batches_tracked")}
         if epsilons is None:
             modules = [name.removesuffix(".running_var") for name in state if name.endswith(".running_var")]
-            epsilons = {module: epsilon for module in modules if f"{module}.weight" in state}
-        modules = list(epsilons)
+            epsilons = {m: epsilon for m in modules if all(f"{m}.{entry}" in state for entry in BATCH_NORM)}
 
-        def stored(values: np.ndarray) -> np.ndarray:
-            if dtype == np.float16 and (values.size == 0 or np.abs(values).max() < 65504):
-                return rounded(values, mantissa)
-            return values.astype(np.float32 if dtype == np.float16 else dtype)
+        def stored(name: str, *rows: np.ndarray, half: bool = True) -> list[np.ndarray]:
+            """Return arrays in the type of the file, all in float32 where float16 cannot hold one of them."""
+            if rows[0].dtype.kind != "f":
+                return [*rows]
+            try:
+                held = [small_floats(row) for row in rows]
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from None
+            if half and dtype == np.float16 and all(row.dtype == dtype for row in held):
+                held = [rounded(row, mantissa) for row in held]
+                if all(np.isfinite(row).all() for row in held):
+                    return held
+            return [row.astype(np.float32) for row in rows]
 
         norms = {}
         for module, own in epsilons.items():
@@ -126,18 +143,21 @@ class Compressed:
             # Decoded, the stored one is multiplied by sqrt(1 + epsilon), and the module divides by sqrt(1 + own).
             same = math.sqrt(1 + own) / math.sqrt(1 + epsilon)
             rows = {"folded": (scale * same, bias - mean * scale), "whole": (weight, bias, mean, var)}[batch_norm]
-            norms[module] = stored(np.stack(rows))
-        buffers = {f"{module}.{entry}" for module in modules for entry in BATCH_NORM}
+            # Means many deviations away, and variances below its precision, need more bits than float16 has.
+            near = np.abs(mean * scale).max(initial=0) <= FAR
+            with np.errstate(over="ignore"):
+                half = var.astype(np.float16).astype(np.float64)
+            held = np.allclose(np.sqrt(half + own), np.sqrt(var + own), rtol=2**-9, atol=0)
+            norms[module] = np.stack(stored(module, *rows, half=near and (held or batch_norm == "folded")))
+        buffers = {f"{module}.{entry}" for module in epsilons for entry in BATCH_NORM}
         if original_parameters is None:
-            original_parameters = sum(v.size for name, v in state.items() if ".running_" not in name)
+            trained = [v for name, v in state.items() if ".running_" not in name and v.dtype.kind in "fc"]
+            original_parameters = sum(v.size for v in trained)
+        dense = {name: v for name, v in state.items() if name not in codes and name not in buffers}
         return cls(
             codes=codes,
             codebooks=codebooks,
-            dense={
-                name: v.astype(np.float32) if name.endswith((".running_mean", ".running_var")) else stored(v)
-                for name, v in state.items()
-                if name not in codes and name not in buffers
-            },
+            dense={name: stored(name, v, half=".running_" not in name)[0] for name, v in dense.items()},
             specification=specification,
             original_parameters=original_parameters,
             batch_norm=norms,
@@ -146,12 +166,13 @@ class Compressed:
         )
 
     def decode(self) -> dict[str, np.ndarray]:
-        """Return every parameter and stored buffer as float32 under its state-dict name.
+        """Return every parameter and stored buffer under its state-dict name: floats as float32, others as they are.
 
         A folded batch norm comes back as weight = scale * sqrt(1 + epsilon), bias = shift, mean 0 and variance 1.
         """
         state = {name: code.decode(self.codebooks) for name, code in self.codes.items()}
-        state |= {name: values.astype(np.float32) for name, values in self.dense.items()}
+        for name, values in self.dense.items():
+            state[name] = values.astype(np.float32 if values.dtype.kind == "f" else values.dtype)
         for module, rows in self.batch_norm.items():
             rows = rows.astype(np.float64)
             if len(rows) == 2:

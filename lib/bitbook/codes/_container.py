@@ -5,22 +5,25 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ._arrays import FLOATS, read_shape, spell_shape
+from bitbook.files import write_atomically
+
+from ._arrays import NUMBERS, read_shape, spell_shape
 from ._code import Code
 from ._compressed import Compressed
 from ._errors import BitbookFormatError
 from ._header import group, read_header, ungroup, write_header
 from ._ledger import Ledger, Row
+from ._limits import default_max_weights
 from ._sections import Reader, Writer
 from ._sparse import INNER, SparseCode
 
+Described = Mapping[str, list[str]]  # name -> the words that the header says of it
 KINDS: dict[str, type[Code]] = {**INNER, SparseCode.kind: SparseCode}
 CHECKSUM_BYTES = 8
 OPTIONAL = ("epsilon", "half_source")  # fields that the header has only where they differ from their default
@@ -35,10 +38,10 @@ def encode(compressed: Compressed) -> tuple[bytes, Ledger]:
     """Return the bytes of the file and its ledger."""
     writer = Writer()
     table: dict[str, Any] = {
-        "codebooks": _write_floats("codebooks", compressed.codebooks, writer),
+        "codebooks": _write_numbers("codebooks", compressed.codebooks, writer),
         "codes": _write_codes(compressed.codes, compressed.codebooks, writer),
-        "batch_norm": _write_floats("batch norm", compressed.batch_norm, writer),
-        "dense": _write_floats("dense", compressed.dense, writer),
+        "batch_norm": _write_numbers("batch norm", compressed.batch_norm, writer),
+        "dense": _write_numbers("dense", compressed.dense, writer),
         "parameters": compressed.original_parameters,
         "specification": compressed.specification,
     }
@@ -47,26 +50,38 @@ def encode(compressed: Compressed) -> tuple[bytes, Ledger]:
     payload, rows = writer.finish()
     table = {field: value for field, value in table.items() if value != []}
     header = write_header(table, len(payload) + CHECKSUM_BYTES)
-    own = [Row("file", "header", len(header), len(header)), Row("file", "checksum", CHECKSUM_BYTES, CHECKSUM_BYTES)]
-    return header + payload + checksum(header + payload), Ledger.of(own + rows)
+    return header + payload + checksum(header + payload), _ledger(len(header), rows)
 
 
-def decode(data: bytes, *, max_weights: int = 2**31) -> Compressed:
-    """Return what `encode` was given; BitbookFormatError, naming section and fault, for any other bytes."""
+def _ledger(header: int, rows: Iterable[Row]) -> Ledger:
+    own = [Row("file", "header", header, header), Row("file", "checksum", CHECKSUM_BYTES, CHECKSUM_BYTES)]
+    return Ledger.of([*own, *rows])
+
+
+def decode(data: bytes, *, max_weights: int | None = None) -> Compressed:
+    """Return what `encode` was given; BitbookFormatError, naming section and fault, for any other bytes.
+
+    max_weights: numbers that the file may claim, by default 2**26 or 64 for each byte of the file, whichever is more,
+    but at most 2**31 and what the memory at hand can hold.
+    """
+    if max_weights is None:
+        max_weights = default_max_weights(len(data))
     if checksum(data[:-CHECKSUM_BYTES]) != data[-CHECKSUM_BYTES:]:
         raise BitbookFormatError("checksum", "does not match: the file is damaged, cut off, or no bitbook file")
     table, start = read_header(data)
     reader = Reader(data[start:-CHECKSUM_BYTES], max_weights)
     try:
-        codebooks = _read_floats("codebooks", table, reader)
-        codes = _read_codes(table, reader, codebooks)
-        norms, dense = _read_floats("batch norm", table, reader), _read_floats("dense", table, reader)
-        reader.finish()
+        reader.section = "header"
+        described = ungroup(table)
+        codebooks = _read_numbers("codebooks", described, reader)
+        codes = _read_codes(described["codes"], reader, codebooks)
+        norms, dense = _read_numbers("batch norm", described, reader), _read_numbers("dense", described, reader)
+        ledger = _ledger(start, reader.finish())
         reader.section = "header"
         fields = {field: table.pop(field) for field in OPTIONAL if field in table}
         parameters, specification = table.pop("parameters"), table.pop("specification")
         reader.require(not table, f"holds what it should not: {', '.join(table)}")
-        return Compressed(
+        compressed = Compressed(
             codes=codes,
             codebooks=codebooks,
             dense=dense,
@@ -75,6 +90,8 @@ def decode(data: bytes, *, max_weights: int = 2**31) -> Compressed:
             original_parameters=parameters,
             **fields,
         )
+        vars(compressed)["_file"] = data, ledger  # what it came from: nothing is coded again for its size
+        return compressed
     except BitbookFormatError:
         raise
     except (ValueError, LookupError, TypeError, ArithmeticError, AttributeError, RecursionError) as error:
@@ -93,36 +110,35 @@ def _write_codes(codes: Mapping[str, Code], codebooks: Mapping[str, np.ndarray],
     return group({name: describe(code) for name, code in sorted(codes.items())})
 
 
-def _read_codes(table: dict[str, Any], reader: Reader, codebooks: Mapping[str, np.ndarray]) -> dict[str, Code]:
+def _read_codes(described: Described, reader: Reader, codebooks: Mapping[str, np.ndarray]) -> dict[str, Code]:
     codes: dict[str, Code] = {}
-    reader.section = "header"
-    for name, (kind, shape, *words) in ungroup(table.pop("codes", None)).items():
+    for name, (kind, shape, *words) in described.items():
         reader.section = name
         codes[name] = KINDS[kind].read(words, reader.claim(read_shape(shape)), reader, codebooks)
         reader.require(describe(codes[name]) == " ".join([kind, shape, *words]), "is not described canonically")
     return codes
 
 
-def _write_floats(part: str, arrays: Mapping[str, np.ndarray], writer: Writer) -> list[str]:
+def _write_numbers(part: str, arrays: Mapping[str, np.ndarray], writer: Writer) -> list[str]:
     writer.section = part
-    for dtype in FLOATS.values():
+    for dtype in NUMBERS.values():
         chosen = [array.ravel() for array in arrays.values() if array.dtype == dtype]
         if chosen:
-            writer.floats(part, np.concatenate(chosen))
-    return group({name: f"f{array.itemsize} {spell_shape(array.shape)}" for name, array in arrays.items()})
+            writer.numbers(part, np.concatenate(chosen))
+    return group({name: f"{array.dtype.str[1:]} {spell_shape(array.shape)}" for name, array in arrays.items()})
 
 
-def _read_floats(part: str, table: dict[str, Any], reader: Reader) -> dict[str, np.ndarray]:
+def _read_numbers(part: str, parts: Mapping[str, Described], reader: Reader) -> dict[str, np.ndarray]:
     reader.section = part
-    described = ungroup(table.pop(part.replace(" ", "_"), None))
+    described = parts[part.replace(" ", "_")]
     shapes = {name: (dtype, reader.claim(read_shape(shape))) for name, (dtype, shape) in described.items()}
     arrays: dict[str, np.ndarray] = {}
-    for kind, dtype in FLOATS.items():
+    for kind, dtype in NUMBERS.items():
         chosen = {name: shape for name, (other, shape) in shapes.items() if other == kind}
         if chosen:
             sizes = [math.prod(shape) for shape in chosen.values()]
-            parts = np.split(reader.floats(part, dtype, (sum(sizes),)), np.cumsum(sizes)[:-1])
-            arrays |= {name: values.reshape(chosen[name]) for name, values in zip(chosen, parts, strict=True)}
+            pieces = np.split(reader.numbers(part, dtype, (sum(sizes),)), np.cumsum(sizes)[:-1])
+            arrays |= {name: values.reshape(chosen[name]) for name, values in zip(chosen, pieces, strict=True)}
     return {name: arrays[name] for name in described}
 
 
@@ -134,21 +150,15 @@ def coded_bytes(codes: Mapping[str, Code], codebooks: Mapping[str, np.ndarray]) 
 
 
 def save(compressed: Compressed, path: str | os.PathLike[str]) -> None:
-    """Write the file atomically: whatever happens, `path` holds the old file or the whole new one."""
-    path = Path(path)
+    """Write the file atomically: whatever happens, `path` holds the old file or the whole new one.
+
+    Raises BitbookFormatError, and writes nothing, where `load` would refuse the file.
+    """
     data = compressed.to_bytes()
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    decode(data)
+    write_atomically(path, data)
 
 
-def load(path: str | os.PathLike[str], *, max_weights: int = 2**31) -> Compressed:
-    """Read a file; BitbookFormatError where it is not whole and true, or claims more than max_weights numbers."""
+def load(path: str | os.PathLike[str], *, max_weights: int | None = None) -> Compressed:
+    """Read a file; BitbookFormatError where it is not whole and true, or claims too much: see `decode`."""
     return decode(Path(path).read_bytes(), max_weights=max_weights)

@@ -64,8 +64,9 @@ class Field:
         self._planes = np.zeros((self.places if correlation else 0, self.out, self.inputs), np.int32)
         self._rows = np.zeros((2, self.out), np.int64)  # sum of magnitudes and count, of each output channel
         self._columns = np.zeros((2, self.inputs), np.int64)  # of each input channel
-        self._kernels = np.zeros((self.out, self.inputs), np.int32)  # sum of magnitudes of each kernel
-        self._kernel_counts = np.zeros((self.out, self.inputs), np.int32) if mask is not None else None
+        kernels = (self.out, self.inputs) if self.places > 1 else (0, 0)  # of one place there is nothing to learn
+        self._kernels = np.zeros(kernels, np.int32)  # sum of magnitudes of each kernel
+        self._kernel_counts = np.zeros(kernels, np.int32) if mask is not None else None
         self._mean = np.zeros((), np.int32)
 
     def planes(self, array: np.ndarray) -> np.ndarray:
@@ -128,10 +129,12 @@ class Field:
             values[mask] = found
             magnitude = np.abs(values - self._mean) * mask
             across, down = mask.sum(1), mask.sum(0)
-            self._kernel_counts[rows, columns] += mask
+            if self.places > 1:
+                self._kernel_counts[rows, columns] += mask
         if self._factors is not None:
             self._planes[block] = values
-        self._kernels[rows, columns] += magnitude
+        if self.places > 1:
+            self._kernels[rows, columns] += magnitude
         self._rows[0, rows] += magnitude.sum(1)
         self._rows[1, rows] += across
         self._columns[0, columns] += magnitude.sum(0)

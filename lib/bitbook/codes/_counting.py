@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from math import log2, prod
+from math import inf, log2, prod
 
 import numpy as np
 
@@ -34,8 +34,10 @@ class Count:
 
     @property
     def ratio(self) -> float:
-        """Compression ratio by the rule."""
-        return self.original_bits / self.bits
+        """Compression ratio by the rule: infinite where the rule counts no bits, 1 where there were none either."""
+        if self.bits:
+            return self.original_bits / self.bits
+        return inf if self.original_bits else 1.0
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def han2016(compressed: Compressed) -> list[Count]:
     """Count as Deep Compression: values, distances, codebooks, 32 bits for each dense parameter; no batch norm."""
     tensors = list(_shared(compressed, "han2016"))
     rest = FLOAT * _dense(compressed)
-    fixed, coded = (sum(map(han2016_bits, tensors)) + rest).tolist()
+    fixed, coded = (sum(map(han2016_bits, tensors), np.zeros(2)) + rest).tolist()
     original = FLOAT * _coded(compressed) + rest
     what = f"values, {HAN_INDEX_BITS}-bit distances, codebooks, dense parameters"
     return [Count(fixed, original, what), Count(coded, original, "the same with Huffman codes, without their tables")]

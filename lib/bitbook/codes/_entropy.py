@@ -39,7 +39,7 @@ def entropy_bits(counts: np.ndarray) -> float:
     """Return the zero-order entropy of symbols with these counts, in bits for all of them together."""
     counts = np.asarray(counts, np.float64)
     used = counts[counts > 0]
-    return float((used * (np.log2(used.sum()) - np.log2(used))).sum())
+    return float((used * (np.log2(max(used.sum(), 1)) - np.log2(used))).sum())
 
 
 class Coder(ABC):
@@ -118,6 +118,10 @@ class Source(Coder):
     def transfer(self, frequencies: np.ndarray, sizes: np.ndarray, known: None) -> np.ndarray:
         parts = zip(frequencies, sizes.tolist(), strict=True)
         return np.concatenate([self._stream.decode(_categorical(row), size) for row, size in parts])
+
+    def left(self) -> int:
+        """Return how many words of the stream are not used up yet."""
+        return self._stream.num_words()
 
     def is_empty(self) -> bool:
         """Tell whether every bit of the stream has been used."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -15,6 +16,7 @@ from ._sections import Reader, Writer
 
 MAX_DEPTH = 16
 LOWEST, HIGHEST = -64, 63  # exponents
+LIMITS = np.int16([[0, 0], *([-(1 << d >> 1), (1 << d >> 1) - 1] for d in range(1, MAX_DEPTH + 1))]).T  # by depth
 DEPTHS = Alphabet(MAX_DEPTH + 1, "depths")
 EXPONENTS = Alphabet(HIGHEST - LOWEST + 1, "exponents")
 
@@ -33,6 +35,8 @@ class GridCode:
     kind: ClassVar[str] = "grid"
 
     def __post_init__(self) -> None:
+        if np.ndim(self.values) == 0:
+            raise ValueError("values: a code needs an axis; store a single number dense")
         limits = {"depths": (0, MAX_DEPTH), "exponents": (LOWEST, HIGHEST), "values": (-(2**15), 2**15 - 1)}
         for name, (low, high) in limits.items():
             array = np.asarray(getattr(self, name))
@@ -41,9 +45,9 @@ class GridCode:
             object.__setattr__(self, name, frozen(array, np.int16 if name == "values" else np.int8))
         if not self.values.shape[:1] == self.depths.shape == self.exponents.shape:
             raise ValueError("depths and exponents must have one entry for each output channel of the values")
-        half = np.where(self.depths > 0, 1 << np.maximum(self.depths.astype(int), 1) >> 1, 0)  # (out,)
-        rows = self.values.reshape(len(half), -1)
-        if ((rows < -half[:, None]) | (rows >= np.maximum(half, 1)[:, None])).any():
+        low, high = (limits.take(self.depths)[:, None] for limits in LIMITS)  # (out, 1)
+        rows = self.values.reshape(len(low), math.prod(self.shape[1:]))
+        if (rows < low).any() or (rows > high).any():
             raise ValueError("values: some channel holds a value that its depth has no room for")
         if self.exponents[self.depths == 0].any():
             raise ValueError("exponents: must be 0 where the depth is 0")
@@ -81,7 +85,7 @@ class GridCode:
         writer.symbols("scales", self.exponents[self.depths > 0] - LOWEST, EXPONENTS)
         for depth in np.unique(self.depths[self.depths > 0]).tolist():
             alphabet = _values(depth)
-            writer.symbols("codes", self.values[self.depths == depth] + alphabet.size // 2, alphabet)
+            writer.symbols("codes", self.values[self.depths == depth].astype(np.int32) + alphabet.size // 2, alphabet)
 
     @classmethod
     def read(
@@ -93,13 +97,14 @@ class GridCode:
         mask: np.ndarray | None = None,
     ) -> GridCode:
         """Return what was written."""
-        depths = reader.symbols(shape[:1], DEPTHS)
+        depths = reader.symbols("scales", reader.claim(shape[:1]), DEPTHS)
         exponents = np.zeros(len(depths), np.int8)
-        exponents[depths > 0] = reader.symbols((int((depths > 0).sum()),), EXPONENTS).astype(np.int16) + LOWEST
+        used = reader.claim((int((depths > 0).sum()),))
+        exponents[depths > 0] = reader.symbols("scales", used, EXPONENTS).astype(np.int16) + LOWEST
         values = np.zeros(shape, np.int16)
         for depth in np.unique(depths[depths > 0]).tolist():
             alphabet, chosen = _values(depth), depths == depth
-            symbols = reader.symbols((int(chosen.sum()), *shape[1:]), alphabet)
+            symbols = reader.symbols("codes", (int(chosen.sum()), *shape[1:]), alphabet)
             values[chosen] = symbols.astype(np.int32) - alphabet.size // 2
         return cls(values, depths, exponents)
 

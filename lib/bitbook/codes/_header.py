@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from ._errors import BitbookFormatError
-from ._names import check_name, lengthen, shorten
+from ._names import check_name, count_words, lengthen, shorten
 
 KEY = "bitbook"
 VERSION = 1
-MAX_NAMES = 1 << 14
+PARTS = ("codebooks", "codes", "batch_norm", "dense")  # of the table: lines of descriptions and names
+MAX_NAMES = 1 << 14  # of a part: bounds the memory
+MAX_WORDS = 1 << 17  # of all names, as words and numbers: bounds the time to spell them
 
 
 def canonical(value: Any) -> str:
@@ -55,20 +57,26 @@ def group(described: Mapping[str, str]) -> list[str]:
     return [f"{description}: {shorten(same)}" for description, same in names.items()]
 
 
-def ungroup(lines: Any) -> dict[str, list[str]]:
-    """Return the words of each name's description, sorted by name; ValueError unless spelt as `group` does.
+def ungroup(table: dict[str, Any]) -> dict[str, dict[str, list[str]]]:
+    """Take the lines of all PARTS out of the table; return the words of each name's description, sorted by name.
 
-    None stands for no names, and no empty list does, so that there is one spelling.
+    A part that the table lacks has no names, and no empty list does, so that there is one spelling. Raises ValueError
+    unless the lines are spelt as `group` does, and for more names or longer ones than the limits of a file.
     """
-    described: dict[str, str] = {}
-    if lines is None:
-        return {}
-    for line in lines:
-        description, patterns = line.split(": ")
-        described |= dict.fromkeys(lengthen(patterns, MAX_NAMES - len(described)), description)
-    described = dict(sorted(described.items()))
-    for name in described:
-        check_name(name)
-    if not lines or lines != group(described):
-        raise ValueError("its table is not in canonical spelling")
-    return {name: description.split(" ") for name, description in described.items()}
+    parts, words = {}, 0
+    for part in PARTS:
+        described: dict[str, str] = {}
+        lines = table.pop(part, None)
+        for line in lines or ():
+            description, patterns = line.split(": ")
+            described |= dict.fromkeys(lengthen(patterns, MAX_NAMES - len(described)), description)
+        described = dict(sorted(described.items()))
+        for name in described:
+            check_name(name)
+            words += count_words(name)
+        if words > MAX_WORDS:
+            raise ValueError(f"has names of more than {MAX_WORDS:,} words and numbers in all; use shorter ones")
+        if lines is not None and (not lines or lines != group(described)):
+            raise ValueError("its table is not in canonical spelling")
+        parts[part] = {name: description.split(" ") for name, description in described.items()}
+    return parts

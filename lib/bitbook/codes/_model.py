@@ -20,6 +20,7 @@ UNIT = 64  # weight of one seen symbol
 PRIOR = 40 * UNIT  # weight of a context's prior
 FLAT_PRIOR = 64 * UNIT  # weight of the prior of FLAT, but not more than UNIT // 8 for a symbol
 MAX_ALPHABET = 1 << 16
+MAX_CELLS = 1 << 23  # weights of a model, contexts times alphabet: bounds its memory
 
 # Lower ends of the levels of magnitude: four to an octave.
 _LEVELS = np.array([0, 1, 2, 3] + [(4 + part) << octave for octave in range(16) for part in range(4)] + [1 << 18])
@@ -63,6 +64,10 @@ def in_steps(values: np.ndarray) -> np.ndarray:
     return np.clip((values * STEP + gap // 2) // gap, -(1 << 14), 1 << 14)
 
 
+class ModelFull(ValueError):
+    """So many symbols in so many contexts would take more memory than the weights; the encoder does without."""
+
+
 class Model:
     """Weights of `alphabet` symbols in every context met so far; values (alphabet,) are whole numbers, or None."""
 
@@ -88,6 +93,8 @@ class Model:
         new = contexts[self._rows[contexts] < 0]
         if len(new):
             end = self._used + len(new)
+            if end * self.alphabet > MAX_CELLS:
+                raise ModelFull(f"{self.alphabet} symbols in {end} contexts are too many")
             if end > len(self._weights):
                 grown = np.zeros((2 * end, self.alphabet), np.int64)
                 grown[: self._used] = self._weights[: self._used]

@@ -32,20 +32,22 @@ def read_positions(shape: tuple[int, ...], reader: Reader) -> np.ndarray:
     """Return the bool tensor that was written."""
     size, way = math.prod(shape), reader.choice()
     if way == 0:
-        return reader.symbols(shape, BITMAP).view(np.bool_)
+        return reader.symbols("positions", shape, BITMAP).view(np.bool_)
     if way == 1:
-        found = np.cumsum(_read_lengths("distances", size, reader) + 1) - 1
-        reader.require(not len(found) or found[-1] < size, "its positions lie outside the tensor")
+        steps = _read_lengths("distances", size, reader)
+        steps += 1
+        reader.require(steps.sum(dtype=np.int64) <= size, "its positions lie outside the tensor")
         flat = np.zeros(size, np.bool_)
-        flat[found] = True
+        flat[np.cumsum(steps, out=steps) - 1] = True
         return flat.reshape(shape)
     reader.require(way == 2, f"way {way} to write positions is unknown")
     zeros, ones = _read_lengths("zeros", size + 1, reader), _read_lengths("ones", size + 1, reader)
     reader.require(len(zeros) - len(ones) in (0, 1), "its runs do not alternate")
-    runs = np.zeros(len(zeros) + len(ones), np.int64)
-    runs[::2], runs[1::2] = zeros, ones
-    reader.require(runs.sum() == size, "its runs do not fill the tensor")
-    return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(shape)
+    reader.require(len(zeros) + len(ones) <= size + 1, "has more runs than weights")
+    runs, kinds = np.zeros(len(zeros) + len(ones), zeros.dtype), np.zeros(len(zeros) + len(ones), np.bool_)
+    runs[::2], runs[1::2], kinds[1::2] = zeros, ones, True
+    reader.require(runs.sum(dtype=np.int64) == size, "its runs do not fill the tensor")
+    return np.repeat(kinds, runs).reshape(shape)
 
 
 def _write_lengths(lengths: np.ndarray, model: str, writer: Writer) -> None:
@@ -56,8 +58,11 @@ def _write_lengths(lengths: np.ndarray, model: str, writer: Writer) -> None:
 
 
 def _read_lengths(model: str, limit: int, reader: Reader) -> np.ndarray:
-    count = reader.number()
+    count = reader.number("positions")
     reader.require(count <= limit, "holds more runs or distances than weights")
-    symbols = reader.symbols((count,), Alphabet(MORE + 1, model))
+    symbols = reader.symbols("positions", (count,), Alphabet(MORE + 1, model))
     reader.require(not count or symbols[-1] != MORE, "its last length is cut off")
-    return np.diff(np.cumsum(symbols, dtype=np.int64)[symbols != MORE], prepend=0)
+    reader.require(int(symbols.sum(dtype=np.int64)) <= limit, "its lengths go beyond the tensor")
+    ends = np.cumsum(symbols, dtype=np.int32 if limit < 2**31 else np.int64)[symbols != MORE]
+    ends[1:] -= ends[:-1].copy()
+    return ends

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ._arrays import FLOATS, frozen_floats, frozen_indices
+from ._arrays import FLOATS, LARGEST, frozen_indices, frozen_numbers
 from ._code import Codebooks, check_codebook
 from ._entropy import Alphabet
 from ._model import exact
@@ -31,7 +31,7 @@ class ScalarCode:
     def __post_init__(self) -> None:
         object.__setattr__(self, "indices", frozen_indices(self.indices, "indices"))
         if self.scales is not None:
-            object.__setattr__(self, "scales", frozen_floats(self.scales, "scales"))
+            object.__setattr__(self, "scales", frozen_numbers(self.scales, "scales"))
             if self.scales.shape not in ((), self.shape[:1]):
                 raise ValueError(f"scales: shape {self.scales.shape} is neither () nor {self.shape[:1]}")
 
@@ -43,13 +43,18 @@ class ScalarCode:
     def check(self, codebooks: Codebooks) -> None:
         """Raise ValueError unless the codebook is a list of values with one for every index."""
         check_codebook(self.indices, self.codebook, codebooks, axes=1)
+        if self.scales is not None:
+            largest = [float(np.abs(numbers).max(initial=0)) for numbers in (codebooks[self.codebook], self.scales)]
+            if largest[0] * largest[1] > LARGEST:
+                raise ValueError(f"codebook {self.codebook!r} times scales goes beyond float32: scale down")
 
     def decode(self, codebooks: Codebooks) -> np.ndarray:
         """Return the weights as float32 in the shape of the tensor."""
         book = codebooks[self.codebook].astype(np.float32)
-        weights = book.take(self.indices, mode="clip")  # twice as fast as "raise"; indices are checked elsewhere
+        # "clip" is twice as fast as "raise"; indices are checked elsewhere
+        weights = np.asarray(book.take(self.indices, mode="clip"))
         if self.scales is not None:
-            weights *= self.scales.astype(np.float32).reshape(-1, *[1] * (len(self.shape) - 1))
+            weights *= self.scales.astype(np.float32).reshape((*self.scales.shape, *[1] * (len(self.shape) - 1)))
         return weights
 
     def counts(self, codebooks: Codebooks) -> dict[str, np.ndarray]:
@@ -74,7 +79,7 @@ class ScalarCode:
             indices[mask] = self.indices.ravel()
         writer.symbols("codes", indices, self._alphabet(self.codebook, codebooks), mask)
         if self.scales is not None:
-            writer.floats("scales", self.scales)
+            writer.numbers("scales", self.scales)
 
     @classmethod
     def read(
@@ -88,11 +93,11 @@ class ScalarCode:
         """Return what was written."""
         book, *scales = words
         where = shape if mask is None else mask.shape
-        indices = reader.symbols(where, cls._alphabet(book, codebooks), mask).reshape(shape)
+        indices = reader.symbols("codes", where, cls._alphabet(book, codebooks), mask).reshape(shape)
         if not scales:
             return cls(indices, book)
         dtype, star, _ = scales[0].partition("*")
-        return cls(indices, book, reader.floats("scales", FLOATS[dtype], shape[:1] if star else ()))
+        return cls(indices, book, reader.numbers("scales", FLOATS[dtype], reader.claim(shape[:1] if star else ())))
 
     @staticmethod
     def _alphabet(name: str, codebooks: Codebooks) -> Alphabet:

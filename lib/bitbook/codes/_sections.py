@@ -8,27 +8,29 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import suppress
 
 import constriction
 import numpy as np
 
-from ._arrays import smallest_unsigned
+from ._arrays import occurrences, smallest_unsigned
 from ._context import Field
 from ._entropy import Alphabet, Source, Trial, entropy_bits
 from ._errors import BitbookFormatError
 from ._ledger import Row
-from ._model import MAX_ALPHABET, Model
+from ._model import MAX_ALPHABET, Model, ModelFull
 from ._packing import fixed_bits, pack, packed_bytes, unpack
 from ._prediction import OFFSETS, correlations
 
 PACKED, FLAT, SPATIAL, PREDICTED = range(4)  # methods of a section
 LENGTH_BYTES = 5
+MAX_ALPHABETS = 1 << 24  # symbols in the alphabets of all sections: bounds the time for models and tables
 
 
 def byte_alphabet(part: str, dtype: np.dtype, place: int) -> Alphabet:
-    """Return the alphabet of one byte of the floats of a part."""
-    return Alphabet(256, (part, dtype.itemsize, place))
+    """Return the alphabet of one byte of the numbers of a part."""
+    return Alphabet(256, (part, dtype.kind, dtype.itemsize, place))
 
 
 class Writer:
@@ -46,11 +48,12 @@ class Writer:
         """Write indices in the shape of the tensor; of those outside the mask nothing is kept."""
         flat = indices.ravel() if mask is None else indices[mask]
         bits = fixed_bits(alphabet.size)
-        bound = entropy_bits(np.bincount(flat)) / 8 if flat.size else 0.0
+        bound = _bound(flat)
         if flat.size and 1 < alphabet.size <= MAX_ALPHABET:
             model = self._models.get(alphabet.model) or alphabet.fresh_model()
-            trial = min(_trials(indices, flat, alphabet, mask, model), key=lambda trial: trial.bits)
-            if trial.bits < 8 * (1 + packed_bytes(flat.size, bits)):
+            trials = _trials(indices, flat, alphabet, mask, model)
+            trial = min(trials, key=lambda trial: trial.bits, default=None)
+            if trial and trial.bits < 8 * (1 + packed_bytes(flat.size, bits)):
                 self._models[alphabet.model] = trial.model
                 self._coded.append((self.section, part, trial, bound))
                 self.bits += trial.bits
@@ -60,8 +63,8 @@ class Writer:
         self._add(part, pack(flat, bits), bound)
         self.bits += 8 * (1 + packed_bytes(flat.size, bits))
 
-    def floats(self, part: str, values: np.ndarray) -> None:
-        """Write floats of any shape, high bytes apart from low ones: the high ones hold less information."""
+    def numbers(self, part: str, values: np.ndarray) -> None:
+        """Write numbers of any shape, high bytes apart from low ones: the high ones hold less information."""
         planes = np.ascontiguousarray(values).reshape(-1, 1).view(np.uint8)  # (n, bytes of a number)
         for place in reversed(range(planes.shape[1])):
             self.symbols(part, planes[:, place], byte_alphabet(part, values.dtype, place))
@@ -101,20 +104,28 @@ class Writer:
 
 def _trials(
     indices: np.ndarray, flat: np.ndarray, alphabet: Alphabet, mask: np.ndarray | None, model: Model
-) -> list[Trial]:
-    trials = [Trial(model, bytes([FLAT]))]
-    trials[0].flat(flat.size, flat)
-    if alphabet.values is not None and indices.ndim > 1:
-        field = Field(indices.shape, mask=mask)
-        planes = field.planes(indices)
-        trials.append(Trial(model, bytes([SPATIAL])))
-        trials[1].spatial(field, planes)
+) -> Iterator[Trial]:
+    """Yield what coding takes in each of the ways that there are; a way whose model grows too large is none."""
+    with suppress(ModelFull):
+        trial = Trial(model, bytes([FLAT]))
+        trial.flat(flat.size, flat)
+        yield trial
+    if alphabet.values is None or indices.ndim < 2:
+        return
+    field = Field(indices.shape, mask=mask)
+    planes = field.planes(indices)
+    with suppress(ModelFull):
+        trial = Trial(model, bytes([SPATIAL]))
+        trial.spatial(field, planes)
+        yield trial
+    if field.places > 1:
         whole = model.values[planes] if mask is None else model.values[planes] * field.mask
         correlation = correlations(whole, field.kernel)
         if any(correlation):
-            trials.append(Trial(model, bytes([PREDICTED]) + np.array(correlation, np.int8).tobytes()))
-            trials[2].spatial(Field(indices.shape, correlation=correlation, mask=mask), planes)
-    return trials
+            with suppress(ModelFull):
+                trial = Trial(model, bytes([PREDICTED]) + np.array(correlation, np.int8).tobytes())
+                trial.spatial(Field(indices.shape, correlation=correlation, mask=mask), planes)
+                yield trial
 
 
 class Reader:
@@ -130,6 +141,9 @@ class Reader:
         self._plain = memoryview(data)[LENGTH_BYTES:end]
         self._source = Source(words)
         self._models: dict[Hashable, Model] = {}
+        self._alphabets = 0
+        self._rows: list[Row] = []  # as `Writer.finish` gives them
+        self._coded: list[Row] = []
 
     def require(self, condition: bool, fault: str) -> None:
         """Raise BitbookFormatError unless the condition holds."""
@@ -142,58 +156,74 @@ class Reader:
         self.require(self._left >= 0, f"with it the file claims more than max_weights = {self._max_weights:,} numbers")
         return shape
 
-    def symbols(self, shape: tuple[int, ...], alphabet: Alphabet, mask: np.ndarray | None = None) -> np.ndarray:
+    def symbols(
+        self, part: str, shape: tuple[int, ...], alphabet: Alphabet, mask: np.ndarray | None = None
+    ) -> np.ndarray:
         """Return indices in the given shape, or flat those within the mask."""
         count = math.prod(shape) if mask is None else int(mask.sum())
-        method = self._take(1)[0]
+        self._alphabets += alphabet.size
+        self.require(self._alphabets <= MAX_ALPHABETS, f"with it alphabets have more than {MAX_ALPHABETS:,} symbols")
+        method = self.choice()
         if method == PACKED:
-            symbols = self._packed(count, alphabet.size)
+            bits = fixed_bits(alphabet.size)
+            data = self._take(packed_bytes(count, bits))
+            symbols = unpack(data, count, bits).astype(smallest_unsigned(alphabet.size), copy=False)
+            self.require(not count or symbols.max() < alphabet.size, f"holds an index not below {alphabet.size}")
+            self._rows.append(Row(self.section, part, len(data), _bound(symbols)))
+            return symbols.reshape(shape) if mask is None else symbols
+        self.require(method <= PREDICTED, f"coding method {method} is unknown")
+        self.require(count > 0 and 1 < alphabet.size <= MAX_ALPHABET, "is entropy-coded for no reason")
+        model = self._models[alphabet.model] = self._models.get(alphabet.model) or alphabet.fresh_model()
+        self._source.model = model
+        before = self._source.left()
+        if method == FLAT:
+            symbols = self._source.flat(count)
+            symbols = symbols.reshape(shape) if mask is None else symbols
         else:
-            self.require(method <= PREDICTED, f"coding method {method} is unknown")
-            self.require(count > 0 and 1 < alphabet.size <= MAX_ALPHABET, "is entropy-coded for no reason")
-            model = self._models[alphabet.model] = self._models.get(alphabet.model) or alphabet.fresh_model()
-            self._source.model = model
-            if method == FLAT:
-                symbols = self._source.flat(count)
-            else:
-                self.require(alphabet.values is not None, "is coded by the order of values that have none")
-                correlation = None
-                if method == PREDICTED:
-                    correlation = tuple(np.frombuffer(self._take(len(OFFSETS)), np.int8).tolist())
-                planes = self._source.spatial(Field(shape, correlation=correlation, mask=mask))
-                symbols = planes.transpose(1, 2, 0).reshape(shape)
-                return symbols if mask is None else symbols[mask]
-        return symbols.reshape(shape) if mask is None else symbols
+            self.require(alphabet.values is not None, "is coded by the order of values that have none")
+            correlation = None
+            if method == PREDICTED:
+                correlation = tuple(np.frombuffer(self._head(len(OFFSETS)), np.int8).tolist())
+            planes = self._source.spatial(Field(shape, correlation=correlation, mask=mask))
+            symbols = planes.transpose(1, 2, 0).reshape(shape)
+            symbols = symbols if mask is None else symbols[mask]
+        self._coded.append(Row(self.section, part, 4 * (before - self._source.left()), _bound(symbols)))
+        return symbols
 
-    def floats(self, part: str, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
-        """Return floats in the given shape; refuses NaN and infinity."""
+    def numbers(self, part: str, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
+        """Return numbers in the given shape; refuses NaN, infinity, and booleans that are neither 0 nor 1."""
         planes = np.empty((math.prod(shape), dtype.itemsize), np.uint8)
         for place in reversed(range(dtype.itemsize)):
-            planes[:, place] = self.symbols((len(planes),), byte_alphabet(part, dtype, place))
+            planes[:, place] = self.symbols(part, (len(planes),), byte_alphabet(part, dtype, place))
+        self.require(dtype.kind != "b" or not planes.max(initial=0) > 1, "holds booleans that are neither 0 nor 1")
         values = planes.view(dtype).reshape(shape)
         self.require(bool(np.isfinite(values).all()), "holds NaN or infinity")
         return values
 
-    def number(self) -> int:
+    def number(self, part: str) -> int:
         """Return a whole number."""
+        self._rows.append(Row(self.section, part, LENGTH_BYTES, 0.0))
         return int.from_bytes(self._take(LENGTH_BYTES), "little")
 
     def choice(self) -> int:
         """Return which way the writer chose."""
-        return self._take(1)[0]
+        return self._head(1)[0]
 
-    def finish(self) -> None:
-        """Raise BitbookFormatError unless every byte has been used."""
+    def finish(self) -> list[Row]:
+        """Return the ledger's rows, like the writer; BitbookFormatError unless every byte has been used."""
         self.section = "codes"
         self.require(not self._plain and self._source.is_empty(), "holds more than its sections")
+        return [*self._rows, *reversed(self._coded), Row("file", "coder tables", LENGTH_BYTES, 0.0)]
+
+    def _head(self, size: int) -> memoryview:
+        self._rows.append(Row(self.section, "coder tables", size, 0.0))
+        return self._take(size)
 
     def _take(self, size: int) -> memoryview:
         self.require(size <= len(self._plain), "is cut off")
         taken, self._plain = self._plain[:size], self._plain[size:]
         return taken
 
-    def _packed(self, count: int, size: int) -> np.ndarray:
-        bits = fixed_bits(size)
-        symbols = unpack(self._take(packed_bytes(count, bits)), count, bits)
-        self.require(not count or int(symbols.max()) < size, f"holds an index that is not below {size}")
-        return symbols.astype(smallest_unsigned(size), copy=False)
+
+def _bound(symbols: np.ndarray) -> float:
+    return entropy_bits(occurrences(symbols)) / 8

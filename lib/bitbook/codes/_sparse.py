@@ -34,6 +34,8 @@ class SparseCode:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "positions", frozen(np.asarray(self.positions), np.bool_))
+        if not self.positions.ndim:
+            raise ValueError("positions: a code needs an axis; store a single number dense")
         if type(self.inner) not in INNER.values():
             raise ValueError(f"the inner code must be one of {', '.join(INNER)}, not {type(self.inner).__name__}")
         if math.prod(self.inner.shape) != self.positions.sum():

@@ -33,6 +33,8 @@ class VectorCode:
     def __post_init__(self) -> None:
         object.__setattr__(self, "indices", frozen_indices(self.indices, "indices"))
         object.__setattr__(self, "shape", tuple(map(int, self.shape)))
+        if not self.shape:
+            raise ValueError("shape: a code needs an axis; store a single number dense")
 
     def check(self, codebooks: Codebooks) -> None:
         """Raise ValueError unless the codebook has a codeword for every index and they fill the tensor."""
@@ -73,7 +75,7 @@ class VectorCode:
         """Return what was written."""
         (name,) = words
         alphabet = cls._alphabet(name, codebooks)
-        return cls(reader.symbols(index_shape(shape, codebooks[name].shape[1]), alphabet), name, shape)
+        return cls(reader.symbols("codes", index_shape(shape, codebooks[name].shape[1]), alphabet), name, shape)
 
     @staticmethod
     def _alphabet(name: str, codebooks: Codebooks) -> Alphabet:

@@ -12,8 +12,7 @@ from torch.nn.parameter import is_lazy
 
 from bitbook import training
 from bitbook.codes import Code, Coded, Compressed
-from bitbook.compression._select import array
-from bitbook.networks import batch_norms, is_plain, plain_copy, unwrapped
+from bitbook.networks import batch_norms, is_plain, plain_copy, specification_of, unwrapped
 
 
 def assemble(
@@ -40,7 +39,7 @@ def assemble(
     """
     network = unwrapped(network)
     parameters = list(network.parameters())
-    specification = getattr(network, "specification", _foreign(network))
+    specification = specification_of(network)
     if calibration is not None or not is_plain(network):
         network = plain_copy(network)
         named = dict(network.named_parameters())
@@ -69,11 +68,6 @@ def assemble(
     )
 
 
-def _foreign(network: nn.Module) -> dict:
-    """A specification that no factory of bitbook.networks answers to: it only says whose class the network is."""
-    return {"factory": f"{type(network).__module__}:{type(network).__qualname__}", "arguments": {}}
-
-
 def _state(network: nn.Module, codes: Mapping[str, Code]) -> dict[str, np.ndarray]:
     """The entries without a code, each tensor once, under the name that has a code or else the first."""
     entries = network.state_dict(keep_vars=True)
@@ -81,15 +75,20 @@ def _state(network: nn.Module, codes: Mapping[str, Code]) -> dict[str, np.ndarra
     state: dict[str, np.ndarray] = {}
     for name in sorted(entries, key=lambda name: name not in codes):
         value = entries[name]
-        if not isinstance(value, Tensor):
-            raise ValueError(f"{name}: {type(value).__name__} in a state dict is not stored in files; only tensors are")
         if is_lazy(value):
             raise ValueError(f"{name}: a lazy layer has no weights yet; run the network once before compressing it")
-        if value.is_complex():
-            raise ValueError(f"{name}: complex numbers are not stored in files; keep real and imaginary part apart")
         if id(value) not in seen and name not in codes:
-            state[name] = array(value)
+            state[name] = _array(name, value)
             if not np.isfinite(state[name]).all():
                 raise ValueError(f"{name} holds NaN or infinity: mend the network before compressing it")
         seen.add(id(value))
     return state
+
+
+def _array(name: str, value: Tensor) -> np.ndarray:
+    """Return a tensor as an array: floats as float32, whole numbers, booleans and complex numbers as they are."""
+    try:
+        value = value.detach().cpu().resolve_conj().resolve_neg()
+        return (value.float() if value.is_floating_point() else value).numpy()
+    except (AttributeError, RuntimeError, TypeError) as error:  # an extra state, a quantised or a sparse tensor
+        raise ValueError(f"{name}: {type(value).__name__} is not stored in files; remove it ({error})") from None

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from bitbook.codes import Coded, ScalarCode
+from bitbook.codes import Coded, ScalarCode, small_floats
 
 
 def grid(tensors: Mapping[str, np.ndarray], step: float) -> Coded:
@@ -23,12 +23,4 @@ def grid(tensors: Mapping[str, np.ndarray], step: float) -> Coded:
     if high - low >= 65536:
         raise ValueError(f"a step of {step} gives {high - low + 1:.0f} levels, more than 65,536; take a larger one")
     codes = {name: ScalarCode((level - low).astype(np.uint16), "grid") for name, level in levels.items()}
-    return Coded(codes, {"grid": stored_values(np.arange(low, high + 1) * step)})
-
-
-def stored_values(values: np.ndarray) -> np.ndarray:
-    """Codebook entries as float16, or as float32 where float16 is out of range or too coarse for the smallest."""
-    with np.errstate(over="ignore"):
-        half = values.astype(np.float16)
-    smallest = np.abs(values[values != 0]).min(initial=1.0)
-    return half if np.isfinite(half).all() and smallest > 2**-16 else values.astype(np.float32)
+    return Coded(codes, {"grid": small_floats(np.arange(low, high + 1) * step)})

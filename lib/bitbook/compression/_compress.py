@@ -14,13 +14,12 @@ from tqdm import tqdm
 
 from bitbook import training
 from bitbook.clustering import kmeans1d, kmeans1d_layers, sort_weights
-from bitbook.codes import Code, Coded, Compressed, ScalarCode
+from bitbook.codes import Code, Coded, Compressed, ScalarCode, small_floats
 from bitbook.compression._assemble import assemble
-from bitbook.compression._baseline import stored_values
 from bitbook.compression._calibration import batches
 from bitbook.compression._compensate import compensate, input_moments
 from bitbook.compression._finest_grid import RATE, finest_grid
-from bitbook.compression._grid_search import Rounded, grid_to_budget
+from bitbook.compression._grid_search import Rounded, search_grid
 from bitbook.compression._select import select
 from bitbook.compression._sequential import watchable
 from bitbook.networks import is_plain, plain_copy, unwrapped
@@ -137,7 +136,7 @@ def _in_turn(
     *,
     progress: bool,
 ) -> Compressed:
-    """Compress to one grid, layer after layer, see `grid_to_budget`; the biases make up for the rounding."""
+    """Compress to one grid, layer after layer, see `search_grid`; the biases make up for the rounding."""
     own = plain_copy(network)
     biases = dict(own.named_parameters())
 
@@ -150,7 +149,7 @@ def _in_turn(
     most = budget
     while True:
         with tqdm(total=1.0, desc="grid step", disable=not progress, bar_format="{l_bar}{bar}| {elapsed}") as bar:
-            rounded = grid_to_budget(
+            rounded = search_grid(
                 network,
                 tensors,
                 images,
@@ -185,7 +184,7 @@ def _clusters(tensors: Mapping[str, np.ndarray], k: int) -> Coded:
     codes, books = {}, {}
     layers = {name: tensor for name, tensor in tensors.items() if tensor.size <= LARGE}
     for name, found in kmeans1d_layers(layers, k).items():
-        codes[name], books[name] = ScalarCode(found.labels, name), stored_values(found.values)
+        codes[name], books[name] = ScalarCode(found.labels, name), small_floats(found.values)
     for name in tensors.keys() - layers.keys():
         codes[name], books[name] = _large(tensors[name], name, k)
     return Coded(codes, books)
@@ -201,4 +200,4 @@ def _large(tensor: np.ndarray, name: str, k: int) -> tuple[Code, np.ndarray]:
     indices = np.empty(tensor.size, np.min_scalar_type(len(values) - 1))
     for start in range(0, tensor.size, LARGE):
         indices[start : start + LARGE] = np.searchsorted(borders, tensor.ravel()[start : start + LARGE])
-    return ScalarCode(indices.reshape(tensor.shape), name), stored_values(values)
+    return ScalarCode(indices.reshape(tensor.shape), name), small_floats(values)

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor, nn
 
-from bitbook.codes import ScalarCode, coded_bytes
-from bitbook.compression._baseline import stored_values
+from bitbook.codes import ScalarCode, coded_bytes, small_floats
 from bitbook.compression._sequential import Levels, Rounding, round_in_turn, watchable
 
 RATE_WEIGHT = 0.05  # of a bit, in squared steps; a uniform quantiser trades them at about 0.1
@@ -122,4 +121,4 @@ def _coded(levels: Levels, step: float) -> Rounded:
     high = max(int(found.max()) for found in levels.weights.values())
     kind = np.min_scalar_type(high - low)
     codes = {name: ScalarCode((found - low).astype(kind), "grid") for name, found in levels.weights.items()}
-    return Rounded(codes, {"grid": stored_values(np.arange(low, high + 1) * step)}, levels.biases, step)
+    return Rounded(codes, {"grid": small_floats(np.arange(low, high + 1) * step)}, levels.biases, step)

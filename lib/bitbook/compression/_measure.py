@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -12,6 +10,7 @@ from torch import nn
 from tqdm import tqdm
 
 from bitbook import codes, training
+from bitbook.files import Cache
 from bitbook.tasks import Task
 
 
@@ -21,18 +20,15 @@ def measure(
     """Load each file back and return the task's metrics on the test set, by file.
 
     folder: keeps what was measured, by the file's content, so that no file meets the test set twice. into: a module,
-    for networks that bitbook.networks does not know. Raises BitbookFormatError for a damaged file.
+    for networks that bitbook.networks does not know. Raises BitbookFormatError for a damaged file, ValueError where the
+    folder holds what was measured of another task.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    results = {}
+    known, results = Cache(folder, {"task": task.name}), {}
     for file in tqdm(list(files), desc="test set", unit="file"):
-        known = folder / f"{hashlib.sha256(file.read_bytes()).hexdigest()[:16]}.json"
-        if not known.exists():
+        name = hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+        if name not in known:
             module = codes.load(file).to_module(into=into).to(training.device())
             test = task.test()  # read again for every file, so that the loader's count of reads is the count of results
-            values = training.evaluate(module, test.images, test.labels, task.metrics)
-            partial = known.with_suffix(".partial")
-            partial.write_text(json.dumps(values))
-            os.replace(partial, known)
-        results[file] = json.loads(known.read_text())
+            known.add(name, training.evaluate(module, test.images, test.labels, task.metrics))
+        results[file] = known[name]
     return results

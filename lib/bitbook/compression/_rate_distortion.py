@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,8 @@ from bitbook.compression._allocate import allocate
 from bitbook.compression._assemble import assemble
 from bitbook.compression._compensate import compensate
 from bitbook.compression._divergence import Divergence
+from bitbook.files import Cache
+from bitbook.networks import checksum
 
 
 @dataclass(frozen=True)
@@ -65,35 +66,38 @@ def rate_distortion_table(
     """Measure what each option takes and costs in each layer, one pass over the divergence's images each.
 
     tensors: the weights, by name. options: with a codebook of the layer's own name for each layer.
-    folder: keeps each option's measurements, for the same arguments only, so that a stopped table resumes. moments: of
-    `input_moments`; then rounding is compensated, at this price of a bit.
+    folder: keeps each option's measurements, so that a stopped table resumes; None keeps nothing. moments: of
+    `input_moments`; then rounding is compensated, at this price of a bit. Raises ValueError where the folder holds the
+    measurements of another network, task or images.
     """
     if moments is not None:
         options = [compensate(tensors, coded, moments, price=price) for coded in options]
     sizes = np.zeros((len(tensors), len(options)))
     costs = np.zeros((len(tensors), len(options)))
+    images = checksum({"images": divergence.images, "logits": divergence.float_logits})
+    identity = {"network": checksum(network.state_dict()), "images": images}
+    kept = Cache(folder, identity) if folder else None
     scratch = copy.deepcopy(network)
     weights = dict(scratch.named_parameters())
     with tqdm(total=costs.size, desc="layers and options", unit="pass") as bar:
         for o, coded in enumerate(options):
             ledger = assemble(network, coded).ledger()
-            known = folder / f"{o}.npy" if folder else None
-            if known and known.exists():
-                sizes[:, o], costs[:, o] = np.load(known)
+            decoded = coded.decode()
+            option = checksum(decoded | {f"codebook of {name}": book for name, book in coded.codebooks.items()})
+            if kept is not None and option in kept:
+                sizes[:, o], costs[:, o] = kept[option]
                 bar.update(len(tensors))
                 continue
-            for layer, (name, decoded) in enumerate(coded.decode().items()):
+            for layer, name in enumerate(decoded):
                 sizes[layer, o] = sum(row.bytes for row in ledger.rows if row.section == name)
                 original = weights[name].detach().clone()
                 with torch.no_grad():
-                    weights[name].copy_(torch.from_numpy(decoded))
+                    weights[name].copy_(torch.from_numpy(decoded[name]))
                     outputs = training.logits(scratch, divergence.images)
                     weights[name].copy_(original)
                 costs[layer, o] = training.kl_divergence(divergence.float_logits, outputs)
                 bar.update()
-            if known:
-                folder.mkdir(parents=True, exist_ok=True)
-                np.save(known.with_suffix(".partial.npy"), [sizes[:, o], costs[:, o]])
-                os.replace(known.with_suffix(".partial.npy"), known)
+            if kept is not None:
+                kept.add(option, [sizes[:, o], costs[:, o]])
     rest = ledger.total - int(sizes[:, -1].sum())
     return RateDistortionTable(tuple(options), sizes, costs, rest)

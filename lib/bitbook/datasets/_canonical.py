@@ -48,7 +48,7 @@ def read(name: str, split: str) -> tuple[np.ndarray, np.ndarray]:
                 images, labels = file[f"x_{split}"], file[f"y_{split}"]
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise DatasetDamaged(f"{path} cannot be read ({error}): {_remedy(name)}") from error
-    _check(name, split, images, labels, path)
+    check(name, split, images, labels, path)
     return images, labels
 
 
@@ -64,7 +64,8 @@ def _find(name: str) -> Path | None:
     return path
 
 
-def _check(name: str, split: str, images: np.ndarray, labels: np.ndarray, path: Path | None) -> None:
+def check(name: str, split: str, images: np.ndarray, labels: np.ndarray, path: Path | None) -> None:
+    """Raise DatasetDamaged unless images and labels are what the data set's split must hold."""
     kind = SETS[name]
     expected = (getattr(kind, split), *kind.shape)
     if images.shape == expected and labels.shape == expected[:1] and images.dtype == labels.dtype == np.uint8:

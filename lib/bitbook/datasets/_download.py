@@ -9,47 +9,75 @@ from pathlib import Path
 import pooch
 import requests
 from tqdm import tqdm
+from urllib3.exceptions import HTTPError
+
+BLOCK = 1 << 16
 
 
 class DownloadFailed(OSError):
     """A file could not be fetched, or is not the one that its hash promises."""
 
 
-def download(url: str, path: Path, *, known_hash: str | None, progress: bool = True, patience: float = 1.0) -> Path:
+def download(
+    url: str,
+    path: Path,
+    *,
+    known_hash: str | None,
+    largest: int = 4 << 30,
+    progress: bool = True,
+    patience: float = 1.0,
+    stall: float = 60.0,
+) -> Path:
     """Fetch a URL to a path unless a file with that hash ("md5:..." or SHA-256) is there already; return the path.
 
     What has arrived is kept beside it as PATH.part, and an interrupted download goes on from there (HTTP ranges),
-    within the call and between calls. `patience` is the pause in seconds before the first new attempt, doubled for
-    each further one. Raises DownloadFailed after five attempts in a row without progress, for a refusal by the
-    server, and for a wrong hash.
+    within the call and between calls.
+
+    Args:
+        largest: bytes that the file may have.
+        patience: pause in seconds before the first new attempt, doubled for each further one.
+        stall: seconds that a block of 64 KiB may take.
+
+    Raises:
+        DownloadFailed: after five attempts in a row without progress, for a refusal by the server, more bytes than
+            `largest`, a wrong hash, and where the file cannot be written.
     """
-    downloader = ResumingDownloader(path.with_name(path.name + ".part"), progress=progress, patience=patience)
+    part = path.with_name(path.name + ".part")
+    downloader = ResumingDownloader(part, largest=largest, progress=progress, patience=patience, stall=stall)
+    remedy = f"run it again to go on, or put the file at {path} yourself"
     try:
         pooch.retrieve(url, known_hash, fname=path.name, path=path.parent, downloader=downloader)
-    except requests.RequestException as error:
-        raise DownloadFailed(f"{url}: {error}; run it again to go on, or put the file at {path} yourself") from error
     except ValueError as error:  # pooch's word for a wrong hash
-        raise DownloadFailed(f"{url}: {error}; run it again to start afresh") from error
+        remedy = "run it again to start afresh"
+        raise DownloadFailed(f"{url}: {' '.join(str(error).split())}; {remedy}") from error
+    except (OSError, HTTPError) as error:  # requests' errors, too
+        raise DownloadFailed(f"{url}: {' '.join(str(error).split())}; {remedy}") from error
     return path
 
 
 class ResumingDownloader:
     """A pooch downloader that appends to a part file instead of starting again."""
 
-    def __init__(self, part: Path, *, progress: bool, patience: float, attempts: int = 5) -> None:
+    def __init__(
+        self, part: Path, *, largest: int, progress: bool, patience: float, stall: float, attempts: int = 5
+    ) -> None:
         self.part = part
+        self.largest = largest
         self.progress = progress
         self.patience = patience
+        self.stall = stall
         self.attempts = attempts
 
     def __call__(self, url: str, output_file: str, pooch: object) -> None:
+        if self.part.is_symlink():  # not ours: what it points to stays as it is
+            self.part.unlink()
         failures = 0
         while True:
             before = self._size()
             try:
                 self._append(url)
                 break
-            except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError):
+            except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError, HTTPError):
                 failures = 0 if self._size() > before else failures + 1
                 if failures == self.attempts:
                     raise
@@ -69,13 +97,28 @@ class ResumingDownloader:
             response.raise_for_status()
             if response.status_code != 206:  # the server sends everything again
                 start = 0
-            total = start + int(response.headers.get("Content-Length", 0))
+            length = response.headers.get("Content-Length", "")
+            total = start + (int(length) if length.isdecimal() else 0)
             bar = tqdm(
                 total=total, initial=start, unit="B", unit_scale=True, desc=self.part.stem, disable=not self.progress
             )
+            size = start
             with bar, self.part.open("ab" if start else "wb") as file:
-                for block in response.iter_content(1 << 16):
+                while size <= self.largest and (block := self._block(response)):
                     file.write(block)
+                    size += len(block)
                     bar.update(len(block))
-        if self._size() < total:
-            raise requests.ConnectionError(f"the connection broke off at byte {self._size()} of {total}")
+        if max(size, total) > self.largest:
+            self.part.unlink()
+            raise OSError(f"has more than {self.largest:,} bytes, which cannot be right")
+        if size < total:
+            raise requests.ConnectionError(f"the connection broke off at byte {size} of {total}")
+
+    def _block(self, response: requests.Response) -> bytes:
+        """Return the next block, shorter at the end only; raises requests.Timeout where it takes too long."""
+        block, begun = b"", time.monotonic()
+        while len(block) < BLOCK and (piece := response.raw.read1(BLOCK - len(block))):
+            block += piece
+            if time.monotonic() - begun > self.stall:
+                raise requests.Timeout(f"the server sent only {len(block)} bytes in {self.stall:g} s")
+        return block

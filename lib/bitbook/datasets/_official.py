@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
-import os
+import io
 import shutil
 import tarfile
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
-from bitbook.datasets._canonical import SETS
+from bitbook.datasets._canonical import SETS, check
 from bitbook.datasets._dataset import folder
-from bitbook.datasets._download import download
+from bitbook.datasets._download import DownloadFailed, download
+from bitbook.files import write_atomically
 
 _MNIST = "https://ossci-datasets.s3.amazonaws.com/mnist"
 _CIFAR = "https://www.cs.toronto.edu/~kriz"
+
+LARGEST = 200 << 20  # bytes of any archive and of any file in one
 
 SOURCES: dict[str, dict[str, str]] = {  # URL: MD5 as published
     "mnist": {
@@ -42,19 +48,35 @@ def fetch(name: str, *, progress: bool = True) -> Path:
     target = folder() / f"{name}.npz"
     downloads = folder() / "downloads"
     files = [
-        download(url, downloads / url.rsplit("/", 1)[1], known_hash=f"md5:{md5}", progress=progress)
+        download(url, downloads / url.rsplit("/", 1)[1], known_hash=f"md5:{md5}", largest=LARGEST, progress=progress)
         for url, md5 in SOURCES[name].items()
     ]
-    partial = target.with_suffix(".partial.npz")
-    np.savez(partial, **READERS[name](files))
+    try:
+        arrays = READERS[name](files)
+        for split in ("train", "test"):
+            check(name, split, arrays[f"x_{split}"], arrays[f"y_{split}"], target)
+    except Exception as error:  # whatever archives of any content make their readers say
+        what = " ".join(str(error).split()) or type(error).__name__
+        raise DownloadFailed(
+            f"{name}: its source sent what is not this data set ({what}); put {target} there yourself"
+        ) from error
+    canonical = io.BytesIO()
+    np.savez(canonical, **arrays)
     if name == "cifar100" and target.exists():
-        with np.load(target) as old:
+        with contextlib.suppress(OSError, ValueError, LookupError, zipfile.BadZipFile), np.load(target) as old:
             if len(old["y_train"]) == SETS["cifar100-calib10k"].train:
                 shutil.copyfile(target, folder() / "cifar100-calib10k.npz")
-    os.replace(partial, target)
+    write_atomically(target, canonical.getvalue())
     for file in files:
         file.unlink()
     return target
+
+
+def _bounded(file: IO[bytes] | None) -> bytes:
+    data = file.read(LARGEST + 1) if file else b""  # a folder or a link in an archive is no file
+    if len(data) > LARGEST:
+        raise ValueError(f"an archive holds more than {LARGEST:,} bytes")
+    return data
 
 
 def read_mnist(files: list[Path]) -> dict[str, np.ndarray]:
@@ -63,7 +85,8 @@ def read_mnist(files: list[Path]) -> dict[str, np.ndarray]:
 
 
 def _idx(path: Path) -> np.ndarray:
-    data = gzip.decompress(path.read_bytes())
+    with gzip.open(path) as file:
+        data = _bounded(file)
     dimensions = data[3]
     shape = np.frombuffer(data, ">u4", dimensions, offset=4)
     return np.frombuffer(data, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
@@ -84,7 +107,7 @@ def _cifar(archive: Path, train: list[str], test: list[str], *, label_bytes: int
     arrays = {}
     with tarfile.open(archive) as tar:
         for split, members in (("train", train), ("test", test)):
-            data = b"".join(tar.extractfile(member).read() for member in members)
+            data = b"".join(_bounded(tar.extractfile(member)) for member in members)
             records = np.frombuffer(data, np.uint8).reshape(-1, label_bytes + 3 * 32 * 32)
             planes = records[:, label_bytes:].reshape(-1, 3, 32, 32)
             arrays[f"x_{split}"] = np.ascontiguousarray(planes.transpose(0, 2, 3, 1))  # (N, 32, 32, 3)

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
+from bitbook.networks._bound import at_most
 from bitbook.networks._checksum import checksum
 from bitbook.networks._cifar_resnet import cifar_resnet
 from bitbook.networks._digits_cnn import digits_cnn
@@ -31,6 +32,7 @@ __all__ = [
     "GivenWeights",
     "Normalise",
     "WeightsDamaged",
+    "at_most",
     "bake",
     "batch_norms",
     "build",
@@ -38,6 +40,7 @@ __all__ = [
     "is_plain",
     "plain_copy",
     "plain_names",
+    "specification_of",
     "torchvision_specification",
     "torchvision_weights",
     "unwrapped",
@@ -58,12 +61,15 @@ def build(specification: Mapping, *, seed: int | None = None) -> nn.Module:
     """Build the network that a specification describes, with fresh weights.
 
     `seed` fixes those weights without touching torch's own generator; without it they come from that generator.
-    Raises ValueError for what is no specification, an unknown factory and arguments that the factory does not take.
+    Raises ValueError for what is no specification, a class that is not ours, an unknown factory, and arguments that the
+    factory does not take.
     """
     specification = json.loads(json.dumps(specification))  # a copy of our own, and proof that it is plain JSON
     match specification:
         case {"factory": str(name), "arguments": dict(arguments)}:
             factory = FACTORIES.get(name)
+        case {"class": str(name)}:
+            raise ValueError(f"{name} is no network of bitbook's: make one yourself and give it as into=")
         case _:
             form = '{"factory": name, "arguments": {...}}'
             raise ValueError(f"a network's specification has the form {form}, unlike {specification}")
@@ -74,7 +80,21 @@ def build(specification: Mapping, *, seed: int | None = None) -> nn.Module:
             if seed is not None:
                 torch.manual_seed(seed)
             network = factory(**arguments)
-    except TypeError as error:
+    except NotImplementedError:  # no values on torch's meta device
+        raise
+    except (TypeError, RuntimeError, ArithmeticError, LookupError, AttributeError) as error:
         raise ValueError(f"network factory {name!r}: {error}") from error
     network.specification = specification
     return network
+
+
+def specification_of(network: nn.Module) -> dict:
+    """Return the specification from which `build` made a network; of any other class its module and name.
+
+    A class of the same name as one of ours is not taken for ours.
+    """
+    ours = type(network).__module__.startswith(("bitbook.networks.", "torch.fx."))  # torch.fx: networks that shrank
+    own = vars(network).get("specification")
+    if ours and isinstance(own, dict):
+        return own
+    return {"class": f"{type(network).__module__}.{type(network).__qualname__}"}

@@ -35,17 +35,23 @@ class GivenWeights:
 
         `num_batches_tracked` is dropped. Raises WeightsDamaged where the file does not hold these weights.
         """
-        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, weights_only=True)
-        state = state.get("state_dict", state)
-        state = {name.removeprefix("module."): value for name, value in state.items()}
-        state = {name: value for name, value in state.items() if not name.endswith("num_batches_tracked")}
-        if self.checksum is None:
-            promised = path.stem.rpartition("-")[2]
-            proven = len(promised) >= 8 and hashlib.sha256(path.read_bytes()).hexdigest().startswith(promised)
-        else:
-            proven = checksum(state) == self.checksum
+        damaged = WeightsDamaged(f"{path} does not hold the expected weights: delete it, get it again ({self.url})")
+        try:
+            state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, weights_only=True)
+            state = state.get("state_dict", state)
+            state = {name.removeprefix("module."): value for name, value in state.items()}
+            state = {name: value for name, value in state.items() if not name.endswith("num_batches_tracked")}
+            if self.checksum is None:
+                promised = path.stem.rpartition("-")[2]
+                proven = len(promised) >= 8 and hashlib.sha256(path.read_bytes()).hexdigest().startswith(promised)
+            else:
+                proven = checksum(state) == self.checksum
+        except OSError:
+            raise
+        except Exception as error:  # whatever a file of any content makes its readers say
+            raise damaged from error
         if not proven:
-            raise WeightsDamaged(f"{path} does not hold the expected weights: delete it, get it again ({self.url})")
+            raise damaged
         return state
 
 

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bitbook.files import write_atomically
 from bitbook.pipeline import notebook, processes, provenance
-from bitbook.pipeline.layout import root, write_atomically
+from bitbook.pipeline.layout import root
 from bitbook.pipeline.parameters import check
 
 TERMINAL = "BITBOOK_TERMINAL"  # a file descriptor of the kernel: the stage's own stderr

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,14 +21,6 @@ def root() -> Path:
     raise FileNotFoundError(f"no dvc.yaml with a .dvc folder above {here}: change into a checkout of bitbook")
 
 
-def write_atomically(path: Path, content: bytes | str) -> None:
-    """Write a file so that it bears its name only when it is whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    partial.write_bytes(content.encode() if isinstance(content, str) else content)
-    os.replace(partial, path)
-
-
 @dataclass(frozen=True)
 class Results:
     """The folder of results that belongs to a params file: `results` for the root's, `results/full` for full's."""
@@ -38,6 +30,19 @@ class Results:
     @classmethod
     def of(cls, params: Path) -> Results:
         return cls(root() / "results" / params.resolve().parent.relative_to(root()))
+
+    def emptied(self, folder: Path) -> Path:
+        """Return a folder among these results without what was in it, made where there is none.
+
+        Raises:
+            ValueError: where it lies elsewhere, symbolic links followed. Nothing is deleted there.
+        """
+        place, home = folder.resolve(), self.folder.resolve()
+        if place == home or not place.is_relative_to(home):
+            raise ValueError(f"{folder} is {place}, outside of {home}: nothing is deleted there; remove the link")
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir(parents=True)
+        return folder
 
     def data(self, task: str) -> Path:
         return self.folder / "data" / f"{task}.json"

@@ -5,6 +5,7 @@ A notebook is the plain JSON of its file (nbformat 4), each cell's source one st
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import re
@@ -13,7 +14,6 @@ from typing import Any
 
 from bitbook.pipeline import code_hash
 from bitbook.pipeline.layout import root
-from bitbook.pipeline.made_by import made_by
 from bitbook.pipeline.parameters import Parameter, declared
 
 Notebook = dict[str, Any]
@@ -43,7 +43,7 @@ def text(notebook: Notebook) -> str:
 
 
 def tags(cell: Cell) -> list[str]:
-    """Return the tags of a cell: `parameters`, `measures` (prints timings)."""
+    """Return the tags of a cell: `parameters`, `figure` (only shows what others made), `measures` (prints timings)."""
     return cell["metadata"].get("tags", [])
 
 
@@ -61,10 +61,27 @@ def clean(notebook: Notebook) -> Notebook:
     return {"cells": cells, "metadata": {"kernelspec": _KERNEL}, "nbformat": 4, "nbformat_minor": 5}
 
 
-def code(notebook: Notebook) -> str:
-    """Return the source of the code cells but the parameters cell, whose values count, not its text."""
-    cells = (cell for cell in notebook["cells"] if cell["cell_type"] == "code" and "parameters" not in tags(cell))
-    return "\n".join(cell["source"] for cell in cells)
+def code(notebook: Notebook, *, figures: bool = True) -> str:
+    """Return the source of the code cells but the parameters cell, whose values count, not its text.
+
+    Args:
+        notebook: read by `read`.
+        figures: False leaves out the cells tagged `figure`.
+
+    Raises:
+        ValueError: for a cell that is not Python, such as one with an IPython magic.
+    """
+    sources = []
+    for number, cell in enumerate(notebook["cells"], start=1):
+        if cell["cell_type"] != "code" or "parameters" in tags(cell) or ("figure" in tags(cell) and not figures):
+            continue
+        try:
+            ast.parse(cell["source"])
+        except SyntaxError as error:
+            line = (error.text or "").strip()
+            raise ValueError(f"cell {number}, `{line}`: {error.msg}: write plain Python, no magics") from None
+        sources.append(cell["source"])
+    return "\n".join(sources)
 
 
 def parameters(notebook: Notebook) -> dict[str, Parameter]:
@@ -81,10 +98,15 @@ def modules(notebook: Notebook) -> dict[str, str]:
 
 
 def work_hash(notebook: Notebook) -> str:
-    """Hash what a notebook's stored work is made by: statements and the modules they use, but nothing that draws."""
-    work = made_by(code(notebook))
-    used = code_hash.closure(work, without=("bitbook.report", "bitbook.pipeline", "bitbook.cli"))
-    return hashlib.sha256("".join([work, *code_hash.module_hashes(used).values()]).encode()).hexdigest()
+    """Hash the code that a notebook's stored work may depend on.
+
+    That is the code of all cells but those tagged `figure`, comments aside, and of the modules of bitbook that they
+    use, but for those that draw, run notebooks and keep files. The values of the parameters count apart.
+    """
+    cells = code(notebook, figures=False)
+    used = code_hash.closure(cells, without=("bitbook.report", "bitbook.pipeline", "bitbook.cli", "bitbook.files"))
+    parts = [code_hash.code_hash(cells), *code_hash.module_hashes(used).values()]
+    return hashlib.sha256("".join(parts).encode()).hexdigest()
 
 
 def _same_every_time(value: str | list[str]) -> str:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from bitbook.files import write_atomically
 from bitbook.pipeline import collect, tables
 from bitbook.pipeline.collect import aggregate, rows_of, seed_of
 from bitbook.pipeline.layout import Results, root
-from bitbook.pipeline.stages import read_params
+from bitbook.pipeline.params import check_name, read_params
 
 COLUMNS = (*collect.COLUMNS, "sha256")
 LARGEST = 500_000  # bytes of a file that Git is asked to keep
@@ -53,7 +53,7 @@ def imported_rows(folder: Path) -> list[dict[str, Any]]:
 
     results, rows = Results(folder), []
     for path in sorted((folder / "provenance").glob("*.json")):
-        rows += rows_of(results, path.stem)
+        rows += rows_of(results, check_name(path.stem, f"{path}:"))
     for row in rows:
         with tempfile.TemporaryDirectory() as fresh:
             metrics = measure([row["file"]], tasks.get(row["task"]), folder=Path(fresh))[row["file"]]
@@ -68,8 +68,7 @@ def imported_rows(folder: Path) -> list[dict[str, Any]]:
 def _copy(source: Path, target: Path) -> None:
     """Copy a file where there is one."""
     if source.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(source, target)
+        write_atomically(target, source.read_bytes())
 
 
 def _keep(file: Path, task: str, sha256: str) -> str:

@@ -7,17 +7,17 @@ import json
 import math
 import os
 import random
-import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bitbook.files import write_atomically
 from bitbook.pipeline import notebook, provenance, tables
+from bitbook.pipeline.code_hash import code_hash
 from bitbook.pipeline.execute import STAGE, TERMINAL, threads
-from bitbook.pipeline.layout import Results, root, write_atomically
-from bitbook.pipeline.made_by import made_by
+from bitbook.pipeline.layout import Results, root
 from bitbook.pipeline.store import Store, key_of
 from bitbook.pipeline.tables import to_json
 
@@ -85,20 +85,23 @@ class Run:
         self.work = self.store.folder
         self._count_test_reads()
         if self._stage:
-            self.folder = Path(self._stage["folder"])
-            shutil.rmtree(self.folder, ignore_errors=True)
+            self.folder = Results(Path(self._stage["results"])).emptied(Path(self._stage["folder"]))
         else:
             self.folder = root() / ".work" / "play" / name
-        self.folder.mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(parents=True, exist_ok=True)
         self._rows: dict[tuple[str, str], dict[str, Any]] = {}
 
     def _open_store(self, code: str) -> Store:
         """Take the store of this work; when played, a stage's if that has finished, else one of its own."""
         key = {"parameters": self.parameters, "inputs": self._inputs, "code": code}
-        folder = root() / ".work" / self.name / key_of(key)
-        if self._stage or (folder / "finished.json").exists():
-            return Store(folder)
-        return Store(root() / ".work" / self.name / key_of(key | {"played": True}))
+        if self._stage:
+            return Store(self._store_folder(key), key)
+        if finished := Store.finished(self._store_folder(key), key):
+            return finished
+        return Store(self._store_folder(key | {"played": True}), key | {"played": True})
+
+    def _store_folder(self, key: Mapping[str, Any]) -> Path:
+        return root() / ".work" / self.name / key_of(key)
 
     def _count_test_reads(self) -> None:
         """Count from now on, if the notebook has data sets at hand: it imports them before it starts, or by `task`."""
@@ -155,13 +158,13 @@ class Run:
 
     def save_network(self, module: nn.Module) -> Path:
         """Save a float network with its task and the fingerprint of its data, for the runs that name it."""
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
         data = self._inputs[f"{self.parameters['task']}.json"]
         about = {"data": data, "specification": module.specification, "task": self.parameters["task"]}
         path = self.folder / "network.safetensors"
         state = {name: value.contiguous() for name, value in module.state_dict().items()}
-        save_file(state, path, {"bitbook": json.dumps(about, sort_keys=True)})
+        write_atomically(path, save(state, {"bitbook": json.dumps(about, sort_keys=True)}))
         return path
 
     def save(self, compressed: Compressed, name: str = "network") -> Path:
@@ -176,8 +179,12 @@ class Run:
         The name's ending says what it is: `.json`, `.npz` (arrays by name) or `.bitbook`. The calling cell counts as
         code even before the notebook is saved.
         """
-        cell = made_by(self._namespace.get("In", [""])[-1])
-        return self.store.keep(name, compute, version=hashlib.sha256(cell.encode()).hexdigest()[:8])
+        cell = self._namespace.get("In", [""])[-1]
+        try:
+            version = code_hash(cell)
+        except SyntaxError:  # a magic, when run interactively
+            version = hashlib.sha256(cell.encode()).hexdigest()
+        return self.store.keep(name, compute, version=version[:8])
 
     def result(
         self,
@@ -235,7 +242,7 @@ class Run:
             about = {"command": self._stage["command"], "notebook": self.name, "parameters": self.parameters}
             about |= {"commit": provenance.commit(root()), "threads": threads(), "versions": provenance.versions()}
             write_atomically(results.metrics(key), to_json(metrics))
-            write_atomically(results.provenance(key), to_json(about | record))
+            write_atomically(results.provenance(key), to_json(about | record, finite=False))
         else:
             write_atomically(self.folder / "metrics.json", to_json(metrics))
 

@@ -4,25 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bitbook.files import write_atomically
 from bitbook.pipeline import notebook, processes, tables
-from bitbook.pipeline.layout import Results, root, write_atomically
+from bitbook.pipeline.layout import Results, root
+from bitbook.pipeline.parameters import check
+from bitbook.pipeline.params import check_name, read_params
 
 NETWORKS = "01_networks"  # the notebook of every `net` stage
-
-
-def read_params(params: Path) -> dict[str, dict[str, Any]]:
-    """Read a params file: nets and runs by key; raise ValueError where one key is both: results would collide."""
-    import yaml
-
-    content = yaml.safe_load(params.read_text())
-    found = {kind: content.get(kind) or {} for kind in ("nets", "runs")}
-    if both := found["nets"].keys() & found["runs"].keys():
-        raise ValueError(f"{params}: {', '.join(sorted(both))} names both a net and a run")
-    return found
 
 
 def clean(name: str) -> None:
@@ -31,22 +23,38 @@ def clean(name: str) -> None:
     folder = root() / "results" / "notebooks"
     write_atomically(folder / f"{name}.ipynb", notebook.text(copy))
     write_atomically(folder / f"{name}.code.json", tables.to_json(notebook.modules(copy)))
+    write_atomically(root() / "results" / "keys" / f"{name}.code.json", tables.to_json(name))
 
 
 def data(task: str, params: Path) -> None:
     """Record the fingerprint of a task's images."""
     from bitbook import tasks
 
-    write_atomically(Results.of(params).data(task), tables.to_json(tasks.get(task).fingerprint()))
+    results = Results.of(params)
+    write_atomically(results.data(task), tables.to_json(tasks.get(task).fingerprint()))
+    write_atomically(results.folder / "keys" / f"{task}.json", tables.to_json(task))
+
+
+def _check_run(params: Path, key: str, entry: Mapping[str, Any]) -> None:
+    """Raise ValueError where the notebook of a run does not declare a parameter, or another type."""
+    try:
+        declared = notebook.parameters(notebook.read(root() / "notebooks" / f"{entry['notebook']}.ipynb"))
+        check({name: value for name, value in entry.items() if name != "notebook"}, declared)
+    except (FileNotFoundError, ValueError) as error:
+        raise ValueError(f"{params}: runs: {key}: {error}") from None
 
 
 def execute(kind: str, key: str, params: Path) -> None:
     """Run the notebook of a net or a run with its parameters."""
     from bitbook.pipeline.execute import execute
 
-    entries = read_params(params)[f"{kind}s"]
+    found = read_params(params)
+    entries = found[f"{kind}s"]
     if key not in entries:
         raise ValueError(f"{params} has no {kind} {key!r}: {', '.join(entries)}")
+    if kind == "net":  # a wrong parameter of a run is said before its network is trained
+        for run in (run for run, entry in found["runs"].items() if entry["net"] == key):
+            _check_run(params, run, found["runs"][run])
     parameters = dict(entries[key])
     name = NETWORKS if kind == "net" else parameters.pop("notebook")
     results = Results.of(params)
@@ -69,11 +77,9 @@ def collect(params: Path) -> None:
 
     results, keys = Results.of(params), read_params(params)["runs"]
     tables.write(results.folder / "table.csv", collect(results, keys), COLUMNS)
-    folder = results.folder / "fronts"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    folder = results.emptied(results.folder / "fronts")
     for key, front in fronts(results, keys).items():
-        shutil.copy(front, folder / f"{key}.csv")
+        write_atomically(folder / f"{key}.csv", front.read_bytes())
 
 
 def report(params: Path) -> None:
@@ -85,13 +91,26 @@ def report(params: Path) -> None:
         for key in (key for key in entries if results.executed(key).exists()):
             metrics = json.loads(results.metrics(key).read_text())
             pages.append(Page(kinds.removesuffix("s"), key, results.executed(key), entries[key], metrics))
-    write_report(results.folder / "report", pages=pages, rows=tables.read(results.folder / "table.csv"))
+    write_report(
+        results.emptied(results.folder / "report"), pages=pages, rows=tables.read(results.folder / "table.csv")
+    )
 
 
 def stage(kind: str, name: str | None, params: Path) -> None:
-    """Do what a stage of dvc.yaml does; under DVC, die with it."""
+    """Do what a stage of dvc.yaml does, all names checked before; under DVC, die with it.
+
+    Args:
+        kind: clean, data, net, run, collect or report.
+        name: a notebook, a task or a key of the params file; None for that of the stage that DVC runs: the command
+            in dvc.yaml holds no name, since a shell would read it.
+        params: the file that names nets and runs.
+    """
+    read_params(params)
     if "DVC_STAGE" in os.environ:
         processes.die_with_caller()
+        name = name or os.environ["DVC_STAGE"].partition(f"{kind}@")[2]
+    if kind not in ("collect", "report"):
+        check_name(name, kind)
     if kind == "clean":
         clean(name)
     elif kind == "data":

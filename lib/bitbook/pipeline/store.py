@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import fcntl
 import hashlib
+import io
 import json
 import os
 import sys
@@ -12,7 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from bitbook.pipeline.layout import write_atomically
+from bitbook.files import Cache
 from bitbook.pipeline.tables import to_json
 
 
@@ -53,24 +55,31 @@ class Store:
     freezes the record of the work (seconds, hardware), so that a replay reports what the work took, not the replay.
     """
 
-    def __init__(self, folder: Path, *, wait: float | None = None):
+    def __init__(self, folder: Path, identity: Mapping[str, Any], *, wait: float | None = None):
         """Take the folder; another process that holds it is waited for, at most `wait` seconds (then BlockingIOError).
 
-        Finished work is only read, so nobody holds it.
+        identity: what the work depends on; ValueError where the folder holds other work. Finished work is only read, so
+        nobody holds it.
         """
-        self.folder = folder
-        self._held = None if self.record else _lock(folder / "lock", wait=wait)
+        self.folder, self._held = folder, None
+        self._kept = Cache(folder, identity)
+        if self.record is None:
+            self._held = _lock(folder / "lock", wait=wait)
+            self._kept = Cache(folder, identity)  # what another process did until it let go
         self._before = 0.0 if self.record else self._spent()
         self._started = time.time()
         if self.record is None:
-            write_atomically(folder / "attempt.json", to_json({"before": self._before, "started": self._started}))
+            self._kept.add("attempt", {"before": self._before, "started": self._started})
+
+    @classmethod
+    def finished(cls, folder: Path, identity: Mapping[str, Any]) -> Store | None:
+        """Return the store of finished work to read from; None where the work is not finished."""
+        return cls(folder, identity) if "finished" in Cache(folder, identity) else None
 
     def _spent(self) -> float:
         """Return the seconds of earlier attempts, each counted up to the last file that it wrote."""
-        path = self.folder / "attempt.json"
-        if not path.exists():
+        if not (attempt := self._kept.get("attempt")):
             return 0.0
-        attempt = json.loads(path.read_text())
         last = max(file.stat().st_mtime for file in self.folder.rglob("*") if file.name != "lock")
         return attempt["before"] + max(0.0, last - attempt["started"])
 
@@ -82,24 +91,22 @@ class Store:
     @property
     def record(self) -> dict[str, Any] | None:
         """The record of the finished work, or None while it is unfinished."""
-        path = self.folder / "finished.json"
-        return json.loads(path.read_text()) if path.exists() else None
+        return self._kept.get("finished")
 
     def count(self, name: str) -> None:
         """Count something once more, over all attempts; finished work counts no further."""
         if self.record is None:
-            write_atomically(self.folder / f"{name}.count", str(self.counted(name) + 1))
+            self._kept.add(f"count of {name}", self.counted(name) + 1)
 
     def counted(self, name: str) -> int:
         """Return how often something has been counted."""
-        path = self.folder / f"{name}.count"
-        return int(path.read_text()) if path.exists() else 0
+        return self._kept.get(f"count of {name}", 0)
 
     def finish(self, record: Mapping[str, Any]) -> dict[str, Any]:
         """Mark the work as finished, once; return the record of the time when it was, with its seconds."""
         if self.record is None:
             seconds = round(self._before + time.time() - self._started, 1)
-            write_atomically(self.folder / "finished.json", to_json({"seconds": seconds, **record}))
+            self._kept.add("finished", {"seconds": seconds, **record})
         self.release()
         return self.record
 
@@ -110,39 +117,36 @@ class Store:
         A computed value is read back before it is returned, so that the first run and a replay see the same.
         """
         stem, _, ending = name.rpartition(".")
-        if ending not in _FORMATS:
-            raise ValueError(f"{name}: ends in none of {', '.join(_FORMATS)}")
-        path = self.folder / f"{stem}{version and '-'}{version}.{ending}"
-        write, read = _FORMATS[ending]
-        if not path.exists():
+        if ending not in ("json", "npz", "bitbook"):
+            raise ValueError(f"{name}: ends in none of .json, .npz, .bitbook")
+        entry = f"{stem}{version and '-'}{version}.{ending}"
+        if entry not in self._kept:
             value = compute()
-            partial = path.with_name(f"partial-{path.name}")
-            write(partial, value)
-            os.replace(partial, path)
-        return read(path)
+            if ending == "json":
+                self._kept.add(entry, json.loads(to_json(value)))
+            else:
+                self._kept.add(entry, None, value.to_bytes() if ending == "bitbook" else _packed(value))
+        if ending == "json":
+            return copy.deepcopy(self._kept[entry])
+        return _loaded(self._kept.path(entry)) if ending == "bitbook" else _unpacked(self._kept.path(entry))
 
 
-def _write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
+def _packed(arrays: Mapping[str, Any]) -> bytes:
     import numpy as np
 
-    np.savez(path, **arrays)
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
 
 
-def _read_arrays(path: Path) -> dict[str, Any]:
+def _unpacked(path: Path) -> dict[str, Any]:
     import numpy as np
 
     with np.load(path, allow_pickle=False) as file:
         return dict(file)
 
 
-def _read_compressed(path: Path):
+def _loaded(path: Path):
     from bitbook import load
 
     return load(path)
-
-
-_FORMATS: dict[str, tuple[Callable[[Path, Any], None], Callable[[Path], Any]]] = {
-    "json": (lambda path, value: path.write_text(to_json(value)) and None, lambda path: json.loads(path.read_text())),
-    "npz": (_write_arrays, _read_arrays),
-    "bitbook": (lambda path, compressed: compressed.save(path), _read_compressed),
-}

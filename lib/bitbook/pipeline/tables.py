@@ -9,12 +9,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from bitbook.pipeline.layout import write_atomically
+from bitbook.files import write_atomically
 
 
-def to_json(value: Any) -> str:
-    """Return JSON, keys in the given order, NumPy's numbers and arrays as plain ones; refuse NaN with ValueError."""
-    return json.dumps(value, indent=1, default=lambda number: number.tolist(), allow_nan=False) + "\n"
+def to_json(value: Any, *, finite: bool = True) -> str:
+    """Return JSON, keys in the given order, NumPy's numbers and arrays as plain ones; refuse NaN with ValueError.
+
+    finite: False for what may hold an infinite number, as parameters may; only Python reads that.
+    """
+    return json.dumps(value, indent=1, default=lambda number: number.tolist(), allow_nan=not finite) + "\n"
 
 
 def write(path: Path, rows: Iterable[Mapping[str, Any]], columns: Iterable[str] | None = None) -> None:

@@ -5,10 +5,8 @@ from bitbook.search._gene_cost import Point
 from bitbook.search._gene_search import GeneSearch, spread_evenly
 from bitbook.search._genes import Genes
 from bitbook.search._nsga2 import Generation, evolve, hypervolume, polynomial, simulated_binary
-from bitbook.search._records import Records
 from bitbook.search._sequential_rounding import round_again
 from bitbook.search._sweep import Candidate, index_sizes, sweep
-from bitbook.search._trials import Trials
 from bitbook.search._workers import Workers
 
 __all__ = [
@@ -18,8 +16,6 @@ __all__ = [
     "Generation",
     "Genes",
     "Point",
-    "Records",
-    "Trials",
     "Workers",
     "evolve",
     "hypervolume",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 
 from bitbook.codes import Coded, entropy_bits
 from bitbook.compression._assemble import assemble
+from bitbook.files import read_checked, write_checked
 from bitbook.search._fast_divergence import FastDivergence
 from bitbook.search._genes import Genes, Key
 
@@ -45,25 +47,25 @@ class GeneCost:
 
     def layer(self, key: Key) -> float:
         """Find and keep the indices of a layer; return the bytes that they take by their entropy."""
-        indices = self._known[key] = self.genes.indices(key)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        path = self._path(key)
-        partial = path.with_suffix(".partial.npy")
-        np.save(partial, indices)
-        partial.replace(path)
+        indices = self._indices(key)
         return entropy_bits(np.bincount(indices.ravel())) / 8
 
-    def codes(self, genes: Iterable[int]) -> Coded:
-        """Return the codes of a candidate whose layers have been found."""
-        keys = self.genes.keys(genes)
-        for key in keys:
-            if key not in self._known:
-                self._known[key] = np.load(self._path(key))
-        return self.genes.codes(keys, [self._known[key] for key in keys])
+    def _indices(self, key: Key) -> np.ndarray:
+        """Return the indices of a layer as they were kept, else find and keep them."""
+        if key not in self._known:
+            path = self.folder / f"{'-'.join(map(str, key))}.npy"
+            if (kept := read_checked(path)) is not None:
+                self._known[key] = np.load(io.BytesIO(kept))
+            else:
+                self._known[key], written = self.genes.indices(key), io.BytesIO()
+                np.save(written, self._known[key])
+                write_checked(path, written.getvalue())
+        return self._known[key]
 
-    def has(self, key: Key) -> bool:
-        """Tell whether a layer has been found."""
-        return self._path(key).exists()
+    def codes(self, genes: Iterable[int]) -> Coded:
+        """Return the codes of a candidate."""
+        keys = self.genes.keys(genes)
+        return self.genes.codes(keys, [self._indices(key) for key in keys])
 
     def candidate(self, item: tuple[tuple[int, ...], float, list[tuple[float, float, float]]]) -> Point:
         """Evaluate (genes, size, rivals); rivals: size and divergences, on the first images and on all, of others.
@@ -86,6 +88,3 @@ class GeneCost:
         """Return the bytes of the file with the batch norms of the candidate evaluated last."""
         file = assemble(self.divergence.module, coded, mantissa=mantissa)
         return len(file.to_bytes())
-
-    def _path(self, key: Key) -> Path:
-        return self.folder / f"{'-'.join(map(str, key))}.npy"

@@ -19,15 +19,14 @@ from bitbook.compression._compensate import input_moments
 from bitbook.compression._divergence import Divergence
 from bitbook.compression._front import nondominated
 from bitbook.compression._select import weight_tensors
+from bitbook.files import Cache
 from bitbook.networks import checksum
 from bitbook.search._fast_divergence import FastDivergence
 from bitbook.search._gene_cost import GeneCost, Point
 from bitbook.search._genes import LAYER, MANTISSAS, NETWORK, OCTAVE, OFF, Genes
 from bitbook.search._nsga2 import Generation, evolve
-from bitbook.search._records import Records
 from bitbook.search._sequential_rounding import round_again
 from bitbook.search._sweep import Candidate, index_sizes
-from bitbook.search._trials import Trials
 from bitbook.search._workers import Workers
 from bitbook.tasks import Task
 
@@ -71,8 +70,8 @@ class GeneSearch:
             "seed": seed,
         }
         self.cost = GeneCost(self.genes, fast, folder / "layers")
-        self._sizes = Records(folder / "layers.jsonl", identity=self.identity)
-        self._points = Records(folder / "points.jsonl", identity=self.identity)
+        self._sizes = Cache(folder / "layers", self.identity)
+        self._points = Cache(folder / "points", self.identity)
         self._workers = Workers(self.cost, folder, workers=workers)
 
     @property
@@ -193,30 +192,27 @@ class GeneSearch:
         policy = self.task.recipe.augmentation
         calibration = training.sample(train, training.IMAGES, policy=policy, seed=self.seed)
         own = training.sample(train, again, policy=policy, seed=self.seed + 3_000_000) if again else None
-        trials = Trials(Candidate, self.folder / f"members-{again}", identity=self.identity | {"again": again})
-        names = {point: hashlib.sha256(repr(point.genes).encode()).hexdigest()[:16] for point in points}
-        for point, name in trials.progress(list(names.items())):
-            if name in trials:
+        kept = Cache(self.folder / f"members-{again}", self.identity | {"again": again})
+        names = {point: hashlib.sha256(repr(point.genes).encode()).hexdigest()[:16] + ".bitbook" for point in points}
+        for point, name in tqdm(names.items(), desc="candidates", unit="candidate"):
+            if name in kept:
                 continue
             if again:
                 coded = round_again(self.genes, point.genes, self.cost.divergence, own)
             else:
-                for key in self.genes.keys(point.genes):
-                    if not self.cost.has(key):
-                        self.cost.layer(key)
                 coded = self.cost.codes(point.genes)
             mantissa = self.genes.mantissa(point.genes)
             compressed = assemble(self.network, coded, calibration=calibration, mantissa=mantissa)
-            trials.add(
-                name,
-                compressed,
-                setting=point.divergence,
-                treatment="rounded again" if again else "searched",
+            data = compressed.to_bytes()
+            values = {
+                "setting": point.divergence,
+                "treatment": "rounded again" if again else "searched",
                 **index_sizes(coded),
-                file_bytes=len(compressed.to_bytes()),
-                divergence=divergence(compressed),
-            )
-        return [trials[name] for name in names.values()]
+                "file_bytes": len(data),
+                "divergence": divergence(compressed),
+            }
+            kept.add(name, values, data)
+        return [Candidate(kept.path(name), **kept[name]) for name in names.values()]
 
 
 def best(points: Iterable[Point]) -> list[Point]:

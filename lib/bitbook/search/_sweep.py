@@ -8,14 +8,15 @@ from pathlib import Path
 
 import numpy as np
 from torch import nn
+from tqdm import tqdm
 
 from bitbook.codes import Coded, fixed_bits, huffman_bits
 from bitbook.compression._assemble import assemble
 from bitbook.compression._compensate import compensate, input_moments
 from bitbook.compression._divergence import Divergence
 from bitbook.compression._select import weight_tensors
+from bitbook.files import Cache
 from bitbook.networks import checksum
-from bitbook.search._trials import Trials
 from bitbook.tasks import Task
 
 TREATMENTS = ("plain", "re-estimated", "compensated")
@@ -75,11 +76,11 @@ def sweep(
         "seed": seed,
         "price": price,
     }
-    trials = Trials(Candidate, folder, identity=identity)
-    names = {(setting, t): f"{setting!r}-{t}" for t in treatments for setting in settings}
+    kept = Cache(folder, identity)
+    names = {(setting, t): f"{setting!r}-{t}.bitbook" for t in treatments for setting in settings}
     divergence, moments, calibration = None, None, None
-    for (setting, treatment), name in trials.progress(list(names.items())):
-        if name in trials:
+    for (setting, treatment), name in tqdm(names.items(), desc="candidates", unit="candidate"):
+        if name in kept:
             continue
         if divergence is None:
             calibration = task.calibration(seed=seed)  # drawn once for all settings
@@ -89,16 +90,16 @@ def sweep(
             moments = moments or input_moments(network, divergence.images)
             coded = compensate(tensors, coded, moments, price=price)
         compressed = assemble(network, coded, calibration=None if treatment == "plain" else calibration)
-        trials.add(
-            name,
-            compressed,
-            setting=setting,
-            treatment=treatment,
+        data = compressed.to_bytes()
+        values = {
+            "setting": setting,
+            "treatment": treatment,
             **index_sizes(coded),
-            file_bytes=len(compressed.to_bytes()),
-            divergence=divergence(compressed),
-        )
-    return [trials[name] for name in names.values()]
+            "file_bytes": len(data),
+            "divergence": divergence(compressed),
+        }
+        kept.add(name, values, data)
+    return [Candidate(kept.path(name), **kept[name]) for name in names.values()]
 
 
 def index_sizes(coded: Coded) -> dict[str, float]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import pickle
 import threading
 from collections.abc import Iterable, Iterator
@@ -13,6 +12,8 @@ from typing import Any
 import torch
 from joblib import Parallel, delayed
 from threadpoolctl import threadpool_limits
+
+from bitbook.files import write_atomically
 
 _LOCK = threading.Lock()  # an object works in place: one call at a time where a worker has several threads
 _LOADED: dict[str, Any] = {}  # the object that this worker has read, by the path of its file
@@ -47,11 +48,8 @@ class Workers:
 
     def _written(self) -> str:
         data = pickle.dumps(self.target)
-        self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder.resolve() / f"{hashlib.sha256(data).hexdigest()[:16]}.pickle"
-        partial = path.with_suffix(".partial")
-        partial.write_bytes(data)
-        os.replace(partial, path)
+        write_atomically(path, data)
         return str(path)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import io
 import random
 from pathlib import Path
 from typing import Any
@@ -10,21 +10,20 @@ from typing import Any
 import numpy as np
 import torch
 
+from bitbook import files
+
 
 def save(path: Path, state: dict[str, Any]) -> None:
-    """Write a checkpoint under a temporary name and move it into place: a kill leaves the old one or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    """Write a checkpoint: whatever happens there is the old one or the whole new one."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    files.write_checked(path, buffer.getvalue())
 
 
 def load(path: Path) -> dict[str, Any] | None:
-    """Read a checkpoint onto the CPU; None where there is none. Nothing in it is executed."""
-    return torch.load(path, map_location="cpu", weights_only=True) if path.exists() else None
+    """Read a checkpoint onto the CPU; None where there is none, or a damaged one. Nothing in it is executed."""
+    data = files.read_checked(path)
+    return None if data is None else torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
 
 
 def generator_states() -> dict[str, Any]:

@@ -8,7 +8,7 @@ import numpy as np
 from torch import nn
 
 from bitbook.clustering import uniform_bins
-from bitbook.codes import Coded, Compressed, ScalarCode
+from bitbook.codes import Coded, Compressed, ScalarCode, small_floats
 from bitbook.compression._assemble import assemble
 from bitbook.compression._select import weight_tensors
 from bitbook.tasks import Task
@@ -29,7 +29,7 @@ def shared_bins(tensors: Mapping[str, np.ndarray], k: int, *, full_width: bool =
         name: ScalarCode(part.reshape(tensor.shape), "shared")
         for (name, tensor), part in zip(tensors.items(), parts, strict=True)
     }
-    return Coded(codes, {"shared": bins.values.astype(np.float16)})
+    return Coded(codes, {"shared": small_floats(bins.values)})
 
 
 def compress(

@@ -14,17 +14,16 @@ from torch import nn
 from tqdm import tqdm
 
 from bitbook.clustering import uniform_bins
-from bitbook.codes import Coded, Compressed, ScalarCode, entropy_bits, fixed_bits, huffman_bits
+from bitbook.codes import Coded, Compressed, ScalarCode, entropy_bits, fixed_bits, huffman_bits, small_floats
 from bitbook.compression._assemble import assemble
 from bitbook.compression._divergence import Divergence
 from bitbook.compression._front import nondominated
+from bitbook.files import Cache
 from bitbook.methods.moea_bins._loss import BinLoss, Solution, taking_part
 from bitbook.methods.moea_bins._merge import merge_neighbours, merged_values
 from bitbook.networks import checksum
 from bitbook.search._nsga2 import Generation, evolve
-from bitbook.search._records import Records
 from bitbook.search._sweep import Candidate
-from bitbook.search._trials import Trials
 from bitbook.search._workers import Workers
 from bitbook.tasks import Task
 
@@ -80,14 +79,14 @@ class BinSearch:
             "images": images,
             "seed": seed,
         }
-        self._records = Records(folder / "bins.jsonl", identity=self.identity)
-        self._merges = Records(folder / "merged.jsonl", identity=self.identity)
+        self._bins = Cache(folder / "bins", self.identity)
+        self._merges = Cache(folder / "merged", self.identity)
         self._workers = Workers(self.loss, folder, workers=workers)
 
     @property
     def evaluated(self) -> int:
         """How many bin counts have been evaluated so far."""
-        return len(self._records)
+        return len(self._bins)
 
     @property
     def reference(self) -> float:
@@ -97,10 +96,10 @@ class BinSearch:
     def solutions(self, counts: Iterable[int]) -> list[Solution]:
         """Return the solutions of these bin counts, evaluating those that are new."""
         counts = [int(k) for k in counts]
-        new = sorted({k for k in counts if str(k) not in self._records})
+        new = sorted({k for k in counts if str(k) not in self._bins})
         for solution in tqdm(self._workers.each("solution", new), total=len(new), desc="bin counts", unit="k"):
-            self._records.add(str(solution.k), [solution.shared, solution.loss])
-        return [Solution(k, *self._records[str(k)]) for k in counts]
+            self._bins.add(str(solution.k), [solution.shared, solution.loss])
+        return [Solution(k, *self._bins[str(k)]) for k in counts]
 
     def evolve(
         self, *, population: int = 100, generations: int = 100, seed: int | None = None, **operators
@@ -154,7 +153,7 @@ class BinSearch:
         """
         merged = solution if isinstance(solution, Merged) else Merged(solution, np.arange(solution.shared), 0.0)
         bins = uniform_bins(self.loss.theta, merged.solution.k, full_width=self.loss.full_width)
-        values = merged_values(bins.values, bins.counts, merged.groups).astype(np.float16)
+        values = small_floats(merged_values(bins.values, bins.counts, merged.groups))
         indices = self.loss.split(merged.groups[bins.indices])
         codes = {name: ScalarCode(part, "shared") for name, part in indices.items() if part.ndim > 1}
         network = copy.deepcopy(self.network)
@@ -167,27 +166,26 @@ class BinSearch:
 
     def members(self, solutions: Iterable[Solution | Merged], divergence: Divergence) -> list[Candidate]:
         """Return solutions as files, with their sizes and divergence; their setting is k."""
-        trials, names = Trials(Candidate, self.folder / "members", identity=self.identity), []
-        for solution in trials.progress(list(solutions)):
+        kept, names = Cache(self.folder / "members", self.identity), []
+        for solution in tqdm(list(solutions), desc="candidates", unit="candidate"):
             compressed = self.compressed(solution)
             data = compressed.to_bytes()
-            names.append(hashlib.sha256(data).hexdigest()[:16])
-            if names[-1] in trials:
+            names.append(hashlib.sha256(data).hexdigest()[:16] + ".bitbook")
+            if names[-1] in kept:
                 continue
             counts = self.counts(solution)
-            trials.add(
-                names[-1],
-                compressed,
-                setting=solution.solution.k if isinstance(solution, Merged) else solution.k,
-                treatment="plain",
-                shared=len(counts),
-                fixed_bytes=fixed_bits(len(counts)) * int(counts.sum()) / 8,
-                huffman_bytes=huffman_bits(counts) / 8,
-                entropy_bytes=entropy_bits(counts) / 8,
-                file_bytes=len(data),
-                divergence=divergence(compressed),
-            )
-        return [trials[name] for name in names]
+            values = {
+                "setting": solution.solution.k if isinstance(solution, Merged) else solution.k,
+                "treatment": "plain",
+                "shared": len(counts),
+                "fixed_bytes": fixed_bits(len(counts)) * int(counts.sum()) / 8,
+                "huffman_bytes": huffman_bits(counts) / 8,
+                "entropy_bytes": entropy_bits(counts) / 8,
+                "file_bytes": len(data),
+                "divergence": divergence(compressed),
+            }
+            kept.add(names[-1], values, data)
+        return [Candidate(kept.path(name), **kept[name]) for name in names]
 
     def counts(self, solution: Solution | Merged) -> np.ndarray:
         """Return how many weights share each value, (shared,), over all tensors that take part."""

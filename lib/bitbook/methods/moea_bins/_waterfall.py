@@ -8,15 +8,15 @@ import numpy as np
 from tqdm import tqdm
 
 from bitbook import training
-from bitbook.codes import Coded, coded_bytes
+from bitbook.codes import Coded, coded_bytes, small_floats
 from bitbook.compression._assemble import assemble
 from bitbook.compression._compensate import compensate
 from bitbook.compression._select import weight_tensors
+from bitbook.files import Cache
 from bitbook.methods.moea_bins._bins import shared_bins
 from bitbook.methods.moea_bins._merge import merge_neighbours, merged_values
 from bitbook.search._fast_divergence import FastDivergence
 from bitbook.search._gene_search import GeneSearch
-from bitbook.search._records import Records
 from bitbook.search._sequential_rounding import round_again
 from bitbook.search._sweep import index_sizes
 
@@ -42,7 +42,7 @@ def waterfall(
     """
     fast, task, genes = search.cost.divergence, search.task, search.genes
     settings = {"target": target, "fewest": fewest, "bins": bins, "price": price, "again": again}
-    records = Records(search.folder / f"waterfall-{target!r}.jsonl", identity=search.identity | settings)
+    records = Cache(search.folder / f"waterfall-{target!r}", search.identity | settings)
     tensors = weight_tensors(search.network)
     bar = tqdm(desc="waterfall", unit="trial")
 
@@ -117,7 +117,7 @@ def _merged(fast: FastDivergence, coded: Coded, room: float, bar: tqdm) -> Coded
 
     def joined(groups: np.ndarray) -> Coded:
         codes = {name: code.renumbered({"shared": groups}) for name, code in coded.codes.items()}
-        return Coded(codes, {"shared": merged_values(values, counts, groups).astype(np.float16)})
+        return Coded(codes, {"shared": small_floats(merged_values(values, counts, groups))})
 
     def score(groups: np.ndarray) -> float:
         bar.update()

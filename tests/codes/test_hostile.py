@@ -1,0 +1,172 @@
+"""Small files that claim much: loaded or refused at a cost that grows with their bytes, and never by a crash."""
+
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bitbook import BitbookFormatError, Compressed, GridCode, ScalarCode, SparseCode, load, save
+from bitbook.codes import decode
+from bitbook.codes._container import CHECKSUM_BYTES, checksum
+from bitbook.codes._header import read_header, write_header
+from bitbook.codes._model import CONTEXTS, MAX_CELLS, Model, ModelFull
+from bitbook.codes._names import shorten
+
+FAMILIES = ("grid", "scalar", "sparse", "vector")
+REST = {"dense": {}, "specification": {}, "original_parameters": 0}
+GIB = 1 << 30
+
+
+def seal(table: dict, payload: bytes) -> bytes:
+    data = write_header(table, len(payload) + CHECKSUM_BYTES) + payload
+    return data + checksum(data)
+
+
+def within_a_gib(folder: Path) -> subprocess.CompletedProcess:
+    """Load files in a process that may take 1 GiB more than Python and NumPy do; print the fault of each."""
+    script = (
+        "import pathlib, resource, sys, bitbook\n"
+        "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
+        f"resource.setrlimit(resource.RLIMIT_AS, (used + {GIB}, used + {GIB}))\n"
+        "for path in sorted(pathlib.Path(sys.argv[1]).iterdir()):\n"
+        "    try:\n        bitbook.load(path)\n        print(path.name, 'OK')\n"
+        "    except bitbook.BitbookFormatError as error:\n        print(path.name, error)\n"
+    )
+    return subprocess.run([sys.executable, "-c", script, folder], capture_output=True, text=True)
+
+
+def bombs() -> dict[str, bytes]:
+    """Files of less than a megabyte, most of them sound but for what they claim."""
+    tiny = Compressed(codes={"a": ScalarCode(np.zeros((4, 4), int), "b")}, codebooks={"b": np.float16([1])}, **REST)
+    table, start = read_header(tiny.to_bytes())
+    payload = tiny.to_bytes()[start:-CHECKSUM_BYTES]
+    found = {
+        f"2**{power} equal weights": seal({**table, "codes": [f"scalar {1 << power - 16}x65536 b: a"]}, payload)
+        for power in (25, 31, 40)
+    }
+    names = {
+        "a name of ten thousand words": ["a1" * 5000],
+        "names of half a million words": [f"{i}" + "a1" * 32 for i in range(8192)],
+        "a product of names": None,
+        "16,384 names": [f"layer{i}.weight" for i in range(1 << 14)],
+    }
+    for what, which in names.items():
+        spelt = shorten(which) if which else "x1" * 2000 + "{0,1,2,3}" * 7
+        found[what] = seal({**table, "dense": [f"f2 0: {spelt}"]}, payload)
+    found["much specification"] = seal({**table, "specification": {"a": "\x1b" * 50_000, "b": [[]] * 150_000}}, payload)
+    # Entropy-coded claims: a long tensor that is all the same, in each way there is to write one.
+    long = np.zeros((1 << 10, 1 << 12), int)
+    long[0, 0] = 1
+    books = {"b": np.float16([0, 1]), "one": np.float16([1])}
+    codes = {
+        "coded weights": ScalarCode(long, "b"),
+        "coded positions": SparseCode(long.astype(bool), ScalarCode(np.zeros(1, int), "one")),
+        "depths": GridCode(np.zeros((1 << 20, 1), int), np.ones(1 << 20, int), np.zeros(1 << 20, int)),
+    }
+    for what, code in codes.items():
+        table, start = read_header(Compressed(codes={"a": code}, codebooks=books, **REST).to_bytes())
+        payload = Compressed(codes={"a": code}, codebooks=books, **REST).to_bytes()[start:-CHECKSUM_BYTES]
+        found[what] = seal(table, payload)
+        (line,) = table["codes"]
+        found[f"false {what}"] = seal({**table, "codes": [line.replace("1024x4096", "15000x4096")]}, payload)
+    return found
+
+
+def test_a_small_file_takes_little_memory(tmp_path):
+    files = bombs()
+    for what, data in files.items():
+        assert len(data) < 1 << 20
+        (tmp_path / what).write_bytes(data)
+    result = within_a_gib(tmp_path)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert len(result.stdout.splitlines()) == len(files)
+    assert "2**31 equal weights a: with it the file claims more than max_weights" in result.stdout
+    assert "names of half a million words header: does not fit" in result.stdout
+
+
+def test_a_limit_of_one_s_own_goes_before_the_default(tmp_path):
+    code = ScalarCode(np.zeros((100, 100), int), "b")
+    Compressed(codes={"a": code}, codebooks={"b": np.float16([1])}, **REST).save(tmp_path / "a")
+    assert load(tmp_path / "a", max_weights=10_001).codes["a"].shape == (100, 100)
+    with pytest.raises(BitbookFormatError, match="a: with it the file claims more than max_weights = 10,000"):
+        load(tmp_path / "a", max_weights=10_000)
+
+
+@pytest.mark.parametrize(
+    ("parts", "fault"),
+    [
+        ({"dense": {f"t{i}": np.zeros(1, "f2") for i in range((1 << 14) + 1)}}, "more than 16384 names"),
+        ({"dense": {"a1" * 70_000: np.zeros(1, "f2")}}, "use shorter ones"),
+        ({"codes": {"a": ScalarCode(np.broadcast_to(np.uint8(0), (1 << 14, 1 << 13)), "b")}}, "claims more than max_w"),
+    ],
+    ids=["names", "words", "weights"],
+)
+def test_what_load_would_refuse_is_not_saved(parts, fault, tmp_path):
+    (tmp_path / "a").write_bytes(b"before")
+    with pytest.raises(BitbookFormatError, match=fault):
+        save(Compressed(**{"codes": {}, "codebooks": {"b": np.float16([1])}, **REST, **parts}), tmp_path / "a")
+    assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("a", b"before")]
+
+
+def test_as_many_names_as_there_may_be_come_back(tmp_path):
+    dense = {f"layers.{i}.bias": np.float16([i % 7]) for i in range(1 << 14)}
+    save(Compressed(codes={}, codebooks={}, **{**REST, "dense": dense}), tmp_path / "a")
+    assert load(tmp_path / "a").dense == dense
+
+
+def test_a_model_does_not_outgrow_its_bound():
+    symbols = 1 << 14
+    model = Model(symbols, np.arange(symbols))
+    model.rows(np.arange(MAX_CELLS // symbols))
+    with pytest.raises(ModelFull):
+        model.rows(np.arange(CONTEXTS))
+
+
+def forge(data: bytes, other: bytes, rng: np.random.Generator) -> bytes:
+    """Return a file with a valid checksum and length, a few bytes of its header or payload changed."""
+    start = 8 + int.from_bytes(data[:8], "little")
+    body = bytearray(data[:-CHECKSUM_BYTES])
+    first, last = (8, start) if rng.random() < 0.5 else (start, len(body))
+    for _ in range(int(rng.integers(1, 4))):
+        at = int(rng.integers(first, last))
+        match rng.integers(0, 4):
+            case 0:
+                body[at] = int(rng.integers(0, 256))
+            case 1:
+                body[at] ^= 1 << int(rng.integers(0, 8))
+            case 2:
+                body[at : at + 1] = bytes([int(rng.choice(list(b'0123456789x{},:" .')))])
+            case _:
+                size = int(rng.integers(1, 9))
+                body[at : at + size] = other[at : at + size]
+    return bytes(body) + checksum(bytes(body))
+
+
+def fuzz(files: dict[str, bytes], number: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    for i in range(number):
+        forged = forge(files[FAMILIES[i % 4]], files[FAMILIES[int(rng.integers(4))]], rng)
+        try:
+            weights = decode(forged, max_weights=20_000).decode()
+        except BitbookFormatError as error:
+            assert error.section and str(error).isprintable()
+            continue
+        assert sum(values.size for values in weights.values()) <= 40_000
+        assert all(np.isfinite(values).all() for values in weights.values())
+
+
+@pytest.fixture(scope="module")
+def files(make_network) -> dict[str, bytes]:
+    return {family: make_network(family).to_bytes() for family in FAMILIES}
+
+
+def test_forged_files_are_refused_or_sound(files):
+    fuzz(files, 2000, seed=0)
+
+
+@pytest.mark.slow
+def test_many_forged_files_are_refused_or_sound(files):
+    fuzz(files, 50_000, seed=1)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10 < 4 * GIB
