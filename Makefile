@@ -31,14 +31,15 @@ lint: $(INSTALLED)  ## style and common mistakes
 	ruff check
 	ruff format --check
 
-lab: $(INSTALLED)  ## play the notebooks
+lab: $(INSTALLED)  ## run the notebooks interactively
 	jupyter lab notebooks
 
-bench: $(INSTALLED)  ## timings, as ratios beside the peers'
+bench: $(INSTALLED)  ## timings, as ratios to the peers'
 	@for script in bench/*.py; do echo "== $$script"; python $$script || exit 1; done
 
-published: $(INSTALLED)  ## bring finished runs into published/
+published: $(INSTALLED)  ## bring finished runs into published/ and their numbers into the pages
 	bitbook publish
+	bitbook pages
 
 lock:  ## resolve requirements.lock anew from pyproject.toml
 	uv pip compile --universal --python-version 3.11 --all-extras --generate-hashes \

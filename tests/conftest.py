@@ -33,9 +33,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 def data_folder() -> Path:
-    """The folder of real data sets and given weights, or a skip that says how to get it.
+    """The folder of real data sets and pretrained weights, or a skip that says how to get it.
 
     It is `$BITBOOK_DATA`, else what `../shared/data/unpack.py` (packed sets beside the checkout) writes to .work/data.
+    Where there is a folder, a test that misses a file in it fails.
     """
     packed = ROOT.parent / "shared" / "data" / "unpack.py"
     if "BITBOOK_DATA" not in os.environ:
@@ -45,17 +46,6 @@ def data_folder() -> Path:
         subprocess.run([sys.executable, str(packed), str(unpacked)], check=True)
         os.environ["BITBOOK_DATA"] = str(unpacked)
     return Path(os.environ["BITBOOK_DATA"])
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
-    """Skip a test of real data where the data folder lacks just the file that it needs."""
-    try:
-        return (yield)
-    except FileNotFoundError as error:
-        if "data_folder" not in item.fixturenames:
-            raise
-        pytest.skip(f"needs real data: {error}")
 
 
 class Server:

@@ -7,7 +7,6 @@ processor rounds otherwise; a line `...` stands for any lines.
 
 from __future__ import annotations
 
-import csv
 import os
 import re
 import shutil
@@ -20,7 +19,6 @@ import pytest
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"^<!-- walk -->\n+```\w*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 NUMBER = re.compile(r"[-+]?\d+(?:,\d{3})*(?:\.\d+)?")
-WAYS = ("none", "DPR", "DPR + shared values", "DPQ", "DPQ + shared values", "k-means", "uniform")
 LEFT_BEHIND = (".git", ".venv", ".work", "__pycache__", ".pytest_cache", ".ruff_cache", ".hypothesis")
 
 
@@ -84,46 +82,11 @@ def test_the_walk_through_shows_what_comes(copy):
         assert same(shown.splitlines(), [line for line in actual.splitlines() if line.strip()]), f"{command}\n{actual}"
 
 
-@pytest.fixture(scope="module")
-def readme():
-    return (ROOT / "README.md").read_text()
-
-
-def read(path: str) -> list[dict[str, str]]:
-    return list(csv.DictReader((ROOT / "published" / path).open(newline="")))
-
-
-@pytest.fixture(scope="module")
-def published():
-    return {(row["task"], row["method"], row["variant"]): row for row in read("table.csv")}
-
-
-def test_the_table_of_results_is_the_published_one(readme, published):
-    rows = re.findall(r"^\| ([\w-]+) \| (\w+) \| ([^|]+) \| (\d+) \| (.*) \|$", readme, re.MULTILINE)
-    assert rows
-    for task, method, variant, seeds, rest in rows:
-        row = published[task, method, variant]
-        spread = f" ± {100 * float(row['value_std']):.2f}" if row["value_std"] else ""
-        shown = [f"{100 * float(row['float_value']):.2f}", f"{100 * float(row['value_mean']):.2f}{spread}"]
-        shown += [f"{int(row['file_bytes']):,}", f"{float(row['ratio']):.2f}"]
-        assert (seeds, rest.split(" | ")) == (row["seeds"], shown)
-
-
-@pytest.mark.parametrize(
-    ("task", "label", "k"),
-    [*(("mnist", "", k) for k in (2, 4, 8, 16)), *(("cifar10", ", short", k) for k in (2, 4, 8, 16))],
-)
-def test_the_table_of_values_a_layer_is_the_published_one(readme, published, task, label, k):
-    rows = [published[task, "dpnet", f"{way}, k={k}{label}"] for way in WAYS]
-    shown = [f"{100 * float(row['value_mean']):.2f}" for row in rows]
-    assert " | ".join([f"| {task}, K = {k}", f"{float(rows[0]['ratio']):.1f}", *shown]) + " |" in readme
-
-
-@pytest.mark.parametrize("row", read("fronts/mnist-dpnet-robust.csv"), ids=lambda row: row["variant"])
-def test_the_table_of_robust_networks_is_the_published_one(readme, row):
-    rates = [f"{100 * float(row[name]):.1f}" for name in ("natural", "attacked")]
-    size = [f"{float(row['file_bytes']):,.0f}", f"{float(row['ratio']):.2f}"] if row["ratio"] else ["", ""]
-    assert " | ".join([f"| {row['variant']}", *rates, *size]) + " |" in readme
+def test_the_page_is_read_in_five_minutes():
+    readme = (ROOT / "README.md").read_text()
+    rows = readme.split("<!-- made: few -->")[1].split("<!-- end -->")[0].strip().splitlines()[2:]
+    assert len(readme.splitlines()) <= 150
+    assert 1 <= len(rows) <= 10
 
 
 def test_blocks_are_taken_apart_into_commands_and_outputs():

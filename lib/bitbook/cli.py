@@ -97,6 +97,16 @@ def publish(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def pages(arguments: argparse.Namespace) -> int:
+    """Make the tables and the picture of README.md, RESULTS.md and REPRODUCING.md from published/."""
+    from bitbook.pipeline import pages
+    from bitbook.pipeline.layout import root
+
+    pages.write(root())
+    print(f"written: {', '.join((*pages.PAGES, pages.PICTURE))}")
+    return 0
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the command's parser: one subparser for each subcommand."""
     top = argparse.ArgumentParser(prog="bitbook", description="Compressed networks: look into them, verify them.")
@@ -126,6 +136,8 @@ def parser() -> argparse.ArgumentParser:
     command = commands.add_parser("publish", help="bring results into published/")
     command.add_argument("folder", nargs="?", type=Path, help="results made elsewhere; default: those of this checkout")
     command.set_defaults(run=publish)
+    command = commands.add_parser("pages", help="make the tables of README, RESULTS and REPRODUCING from published/")
+    command.set_defaults(run=pages)
     return top
 
 

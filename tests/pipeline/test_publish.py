@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -56,11 +57,18 @@ def add_run(file, value):
     return add
 
 
+@pytest.fixture
+def project(project):
+    """The tiny project, whose main tables name the variants v and fresh."""
+    (project.folder / "published/main.csv").write_text("task,method,variant,readme\ndigits,m,v,\ndigits,m,fresh,\n")
+    return project
+
+
 def table(project):
     return {row["variant"]: row for row in read(project.folder / "published/table.csv")}
 
 
-def test_rows_are_inserted_and_updated_and_never_dropped(project, add_run, capsys):
+def test_rows_are_inserted_and_updated_and_never_dropped(project, add_run, file, capsys):
     columns = "task,method,variant,seeds,value_mean,file\n"
     (project.folder / "published/table.csv").write_text(f"{columns}cifar10,m,far,3,0.9,\ndigits,m,v,1,0.1,\n")
     add_run(Results.of(Path("params.yaml")), "tiny-a", net="tiny-s0", k=3)
@@ -68,7 +76,8 @@ def test_rows_are_inserted_and_updated_and_never_dropped(project, add_run, capsy
     rows = table(project)
     assert (rows["far"]["value_mean"], rows["far"]["seeds"]) == ("0.9", "3")
     assert rows["v"]["value_mean"] != "0.1"
-    assert rows["v"]["file"] == "published/files/tiny-a-network.bitbook"
+    sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+    assert (rows["v"]["sha256"], rows["v"]["file"]) == (sha256, f"published/files/digits-{sha256[:12]}.bitbook")
     assert (project.folder / rows["v"]["file"]).stat().st_size == int(rows["v"]["file_bytes"])
     assert (project.folder / "published/fronts/tiny-a.csv").exists()
     assert (project.folder / "published/notebooks/tiny-a.ipynb").exists()
@@ -115,6 +124,33 @@ def test_a_run_made_elsewhere_that_does_not_hold_is_refused(project, add_run):
     damaged.write_bytes(damaged.read_bytes()[:-1] + b"\0")
     assert main(["publish", str(results.folder)]) == 2
     assert not (project.folder / "published/table.csv").exists()
+
+
+def test_files_of_other_rows_than_the_main_tables_stay_out(project, add_run, file):
+    add_run(Results.of(Path("params.yaml")), "tiny-a", variant="aside", net="tiny-s0", k=3)
+    publish.publish(publish.local_rows())
+    row = table(project)["aside"]
+    assert (row["file"], row["sha256"]) == ("", hashlib.sha256(file.read_bytes()).hexdigest())
+    assert not (project.folder / "published/files").exists()
+
+
+def test_equal_files_are_kept_once(project, add_run):
+    results = Results.of(Path("params.yaml"))
+    add_run(results, "tiny-a", variant="v", net="tiny-s0", k=3)
+    add_run(results, "tiny-b", variant="fresh", net="tiny-s0", k=4, rate=1.0)
+    publish.publish(publish.local_rows())
+    rows = table(project)
+    assert rows["v"]["file"] == rows["fresh"]["file"] != ""
+    assert len(list((project.folder / "published/files").iterdir())) == 1
+
+
+def test_notebooks_are_those_of_first_seeds(project, add_run):
+    results = Results(project.folder / "elsewhere")
+    for seed in range(2):
+        add_run(results, f"x-s{seed}")
+    publish.publish(publish.imported_rows(results.folder))
+    assert [path.stem for path in (project.folder / "published/notebooks").iterdir()] == ["x-s0"]
+    assert {path.stem for path in (project.folder / "published/fronts").iterdir()} == {"x-s0", "x-s1"}
 
 
 def test_large_files_stay_out_and_files_without_a_row_go(project, add_run, monkeypatch):

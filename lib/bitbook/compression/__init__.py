@@ -6,12 +6,14 @@ from bitbook.compression._assemble import assemble, weight_tensors
 from bitbook.compression._compensate import compensate, input_moments, layer_inputs
 from bitbook.compression._divergence import Divergence
 from bitbook.compression._front import beside, bytes_at, front, nondominated, pick
+from bitbook.compression._grid_search import Rounded, grid_to_budget
 from bitbook.compression._measure import measure
 from bitbook.compression._rate_distortion import RateDistortionTable, rate_distortion_table
 
 __all__ = [
     "Divergence",
     "RateDistortionTable",
+    "Rounded",
     "allocate",
     "assemble",
     "baseline",
@@ -19,6 +21,7 @@ __all__ = [
     "bytes_at",
     "compensate",
     "front",
+    "grid_to_budget",
     "input_moments",
     "layer_inputs",
     "measure",

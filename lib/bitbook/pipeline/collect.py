@@ -18,7 +18,8 @@ COLUMNS = (
 _SEED = re.compile(r"-s\d+$")
 
 
-def _seed(key: str) -> int:
+def seed_of(key: str) -> int:
+    """Return the number at the end of a key that ends in -s0, -s1, ...; 0 for any other key."""
     found = _SEED.search(key)
     return int(found[0][2:]) if found else 0
 
@@ -49,7 +50,7 @@ def aggregate(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
         keys = [row["key"] for row in seeds]
         if len({_SEED.sub("", key) for key in keys}) > 1:
             raise ValueError(f"{', '.join(keys)} each claim the row {', '.join(name)}: name their variants apart")
-        seeds = sorted(seeds, key=lambda row: _seed(row["key"]))
+        seeds = sorted(seeds, key=lambda row: seed_of(row["key"]))
         values = [row["value"] for row in seeds]
         summary = {
             "seeds": len(seeds),

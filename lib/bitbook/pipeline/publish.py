@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -9,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from bitbook.files import write_atomically
-from bitbook.pipeline import tables
-from bitbook.pipeline.collect import COLUMNS, aggregate, rows_of
+from bitbook.pipeline import collect, tables
+from bitbook.pipeline.collect import aggregate, rows_of, seed_of
 from bitbook.pipeline.layout import Results, root
 from bitbook.pipeline.params import check_name, read_params
 
-LARGEST = 1_000_000  # bytes of a file that Git is asked to keep
+COLUMNS = (*collect.COLUMNS, "sha256")
+LARGEST = 500_000  # bytes of a file that Git is asked to keep
 TOLERANCE = 0.002  # of a value that another machine reports and this one measures
 
 
@@ -63,36 +65,54 @@ def imported_rows(folder: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _copy(source: Path, target: Path) -> bool:
-    """Copy a file that is there and small enough; tell whether it was."""
-    if not source.exists() or source.stat().st_size >= LARGEST:
-        return False
-    write_atomically(target, source.read_bytes())
-    return True
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file where there is one."""
+    if source.exists():
+        write_atomically(target, source.read_bytes())
+
+
+def _keep(file: Path, task: str, sha256: str) -> str:
+    """Copy a file into published/files/ under a name made of its content; return its path from the root."""
+    name = f"published/files/{task}-{sha256[:12]}.bitbook"
+    _copy(file, root() / name)
+    return name
 
 
 def publish(rows: Iterable[Mapping[str, Any]]) -> int:
-    """Insert or update rows in published/table.csv, copy files, fronts and notebooks; return the count of rows.
+    """Insert or update rows in published/table.csv, copy files, fronts and notebooks.
 
-    A row is known by task, method and variant. One over fewer seeds than the published one does not replace it. Files
-    of a megabyte and more are left out, their rows name no file.
+    A row is known by task, method and variant. One over fewer seeds than the published one does not replace it. Every
+    row names the bytes and the SHA-256 of the first seed's file. The file itself is kept where published/main.csv names
+    the row and it has fewer than LARGEST bytes, files of equal content once. Notebooks are those of first seeds.
+
+    Args:
+        rows: What `local_rows` or `imported_rows` returned.
+
+    Returns:
+        The count of rows inserted or updated.
     """
     rows, folder = list(rows), root() / "published"
+    main = {_name(row) for row in tables.read(folder / "main.csv")}
     table = {_name(row): row for row in tables.read(folder / "table.csv")}
+    table = {name: row if name in main else row | {"file": ""} for name, row in table.items()}
     count = 0
     for row in aggregate(rows):
         before = table.get(_name(row))
         if before and int(before["seeds"]) > row["seeds"]:
             print(f"{', '.join(_name(row))}: kept, since it is over {before['seeds']} seeds, not {row['seeds']}")
             continue
-        file = folder / "files" / f"{row['key']}-{row['file'].name}"
-        copied = _copy(row["file"], file)
-        table[_name(row)] = row | {"file": file.relative_to(root()).as_posix() if copied else ""}
+        sha256 = hashlib.sha256(row["file"].read_bytes()).hexdigest()
+        kept = _name(row) in main and row["file"].stat().st_size < LARGEST
+        table[_name(row)] = row | {
+            "sha256": sha256,
+            "file": _keep(row["file"], row["task"], sha256) if kept else "",
+        }
         count += 1
     for row in rows:
         results = Results(row["file"].parents[2])
         _copy(row["file"].parent / "front.csv", folder / "fronts" / f"{row['key']}.csv")
-        _copy(results.executed(row["key"]), folder / "notebooks" / f"{row['key']}.ipynb")
+        if seed_of(row["key"]) == 0:
+            _copy(results.executed(row["key"]), folder / "notebooks" / f"{row['key']}.ipynb")
     tables.write(folder / "table.csv", (table[name] for name in sorted(table)), COLUMNS)
     named = {row["file"] for row in table.values()}
     for file in (folder / "files").glob("*"):

@@ -1,0 +1,27 @@
+"""README.md, RESULTS.md and REPRODUCING.md: prose written by hand, every table and the picture made here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bitbook.files import write_atomically
+from bitbook.pipeline.equal_accuracy import picture
+from bitbook.pipeline.result_tables import of_results
+from bitbook.pipeline.run_tables import of_runs
+from bitbook.report.markdown import fill
+
+PAGES = ("README.md", "RESULTS.md", "REPRODUCING.md")
+PICTURE = "published/top1_against_bytes.svg"
+
+
+def pages(root: Path) -> dict[str, str]:
+    """Return the pages with their tables as published/ and the params files now have them, by name."""
+    made = of_results(root / "published") | of_runs(root)
+    return {name: fill((root / name).read_text(), made) for name in PAGES}
+
+
+def write(root: Path) -> None:
+    """Make the tables of the pages and the picture anew."""
+    for name, text in pages(root).items():
+        write_atomically(root / name, text)
+    picture(root / "published", root / PICTURE)

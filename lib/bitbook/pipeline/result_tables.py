@@ -1,0 +1,127 @@
+"""The tables of results for the pages, made from published/ alone."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from bitbook.pipeline import tables
+from bitbook.pipeline.equal_accuracy import compared
+from bitbook.report.markdown import table
+
+NETWORKS = {
+    "cifar10": "ResNet-20 on CIFAR-10",
+    "cifar10-resnet56": "ResNet-56 on CIFAR-10",
+    "cifar100": "ResNet-20 on CIFAR-100",
+    "cifar100-resnet56": "ResNet-56 on CIFAR-100",
+    "imagenet-dev1000": "SqueezeNet 1.0 on 1,000 images of ImageNet",
+    "mnist": "LeNet-5 on MNIST",
+    "mnist-relu": "robust LeNet-5 on MNIST",
+    "digits": "a small network on scikit-learn's digits",
+}
+MODES = ("none", "DPR", "DPR + shared values", "DPQ", "DPQ + shared values", "k-means", "uniform")
+WORDS = {  # of the variants, in the field's words
+    "compensated": "GPTQ rounding",
+    "shared values": "centroids trained",
+    "budget": "bit budget",
+    "none": "untrained",
+}
+COLUMNS = ("method", "variant", "seeds", "float", "top-1", "bytes", "ratio")
+NUMBERS = ("seeds", "float", "bytes", "ratio", "epochs")
+
+
+def in_words(variant: str) -> str:
+    """Return a variant of the table in the field's words."""
+    return re.sub("|".join(rf"\b{word}\b" for word in WORDS), lambda found: WORDS[found[0]], variant)
+
+
+def _cells(row: dict[str, str]) -> list[str]:
+    spread = f" ± {100 * float(row['value_std']):.2f}" if row["value_std"] else ""
+    value = f"{100 * float(row['value_mean']):.2f}{spread}"
+    size = [f"{int(row['file_bytes']):,}", f"{float(row['ratio']):.2f}"]
+    return [row["seeds"], f"{100 * float(row['float_value']):.2f}", value, *size]
+
+
+def _main(published: Path) -> list[tuple[dict[str, str], bool]]:
+    """Return the rows of the main tables in their order, each with whether the README shows it."""
+    rows = {(row["task"], row["method"], row["variant"]): row for row in tables.read(published / "table.csv")}
+    named = tables.read(published / "main.csv")
+    return [(rows[row["task"], row["method"], row["variant"]], bool(row["readme"])) for row in named]
+
+
+def main(published: Path) -> str:
+    """Return the main tables, one for each network."""
+    columns = [*COLUMNS, "epochs", "commit", "file or its SHA-256"]
+    text = ""
+    for task, network in NETWORKS.items():
+        rows = []
+        for row in (row for row, _ in _main(published) if row["task"] == task):
+            file = f"[`{Path(row['file']).stem}`]({row['file']})" if row["file"] else f"`{row['sha256'][:12]}…`"
+            rows.append([row["method"], in_words(row["variant"]), *_cells(row), row["epochs"], row["commit"], file])
+        text += f"### {network[0].upper()}{network[1:]} (`{task}`)\n\n{table(columns, rows, numbers=NUMBERS)}\n"
+    return text
+
+
+def few(published: Path) -> str:
+    """Return the README's rows."""
+    rows = [(row, shown) for row, shown in _main(published) if shown]
+    cells = [[NETWORKS[row["task"]], row["method"], in_words(row["variant"]), *_cells(row)] for row, _ in rows]
+    return table(["network", *COLUMNS], cells, numbers=NUMBERS)
+
+
+def per_layer(published: Path) -> str:
+    """Return top-1 with K centroids in every layer, untrained and by each kind of training."""
+    rows = {(row["task"], row["method"], row["variant"]): row for row in tables.read(published / "table.csv")}
+    lines = []
+    for task, label in (("mnist", ""), ("cifar10", ", short")):
+        for k in (2, 4, 8, 16):
+            found = [rows[task, "dpnet", f"{mode}, k={k}{label}"] for mode in MODES]
+            values = [f"{100 * float(row['value_mean']):.2f}" for row in found]
+            lines.append([f"{NETWORKS[task]}, K = {k}", f"{float(found[0]['ratio']):.1f}", *values])
+    return table(["", "ratio, untrained", *map(in_words, MODES)], lines)
+
+
+def robust(published: Path) -> str:
+    """Return natural accuracy and accuracy under attack of the float, the robust and the compressed networks."""
+    rows = []
+    for row in tables.read(published / "fronts" / "mnist-dpnet-robust.csv"):
+        size = [f"{float(row['file_bytes']):,.0f}", f"{float(row['ratio']):.2f}"] if row["ratio"] else ["", ""]
+        rates = [f"{100 * float(row[name]):.1f}" for name in ("natural", "attacked")]
+        rows.append([in_words(row["variant"]), *rates, *size])
+    return table(["LeNet-5 on MNIST", "natural", "PGD-20", "bytes", "ratio"], rows, numbers={"bytes", "ratio"})
+
+
+def _printed(notebook: Path, pattern: str) -> re.Match | None:
+    cells = json.loads(notebook.read_text())["cells"]
+    printed = ["".join(output.get("text", [])) for cell in cells for output in cell.get("outputs", [])]
+    return next((found for text in printed if (found := re.search(pattern, text))), None)
+
+
+def searched(published: Path) -> str:
+    """Return how close the paper's search comes to trying every bin count, as its notebooks have printed it."""
+    rows = []
+    for task, network in NETWORKS.items():
+        notebook = published / "notebooks" / f"{task}-paper.ipynb"
+        if not notebook.exists():
+            continue
+        tried = _printed(notebook, r"(\d+) of (\d+) bin counts evaluated")
+        share = _printed(notebook, r"hypervolume ([\d.]+) of that of a sweep")
+        rows.append([network, *(tried.groups() if tried else ["", ""]), f"{float(share[1]):.2%}" if share else ""])
+    return table(["network", "bin counts tried", "of", "hypervolume of the sweep's"], rows)
+
+
+def unclean(published: Path) -> str:
+    """Say how many rows were made from a checkout with changes that were not committed, and of which tasks."""
+    rows = tables.read(published / "table.csv")
+    tasks = [row["task"] for row in rows if not row["commit"] or row["commit"].endswith("+")]
+    if not tasks:
+        return f"Of all {len(rows)} rows every commit is clean."
+    names = ", ".join(f"`{task}`" for task in sorted(set(tasks)))
+    return f"{len(tasks)} of {len(rows)} rows were made so, all of them of {names}."
+
+
+def of_results(published: Path) -> dict[str, str]:
+    """Return every table of results, by its name on the pages."""
+    made = (compared, main, few, per_layer, robust, searched, unclean)
+    return {function.__name__.replace("_", "-"): function(published) for function in made}

@@ -1,0 +1,99 @@
+"""The default method: the budget is kept, outputs come out closer than by nearest levels, odd layers are left alone."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from bitbook import tasks, training
+from bitbook.codes.container import coded_bytes
+from bitbook.compression import grid_to_budget
+from bitbook.compression._sequential import Rounding, round_in_turn, watchable
+from torch import nn
+
+LENGTHS = np.ones(201)  # levels -100..100, all alike
+
+
+@pytest.fixture(scope="module")
+def digits():
+    task = tasks.get("digits")
+    network, train = task.network(seed=0), task.train()
+    recipe = training.Recipe(epochs=4, batch_size=64, augmentation="crop1")
+    training.fit(network, train.images, train.labels, recipe, seed=0, progress=False)
+    return network.eval(), training.inputs(network, task.calibration(600, seed=0))
+
+
+def _weights(network):
+    return {name: v.detach().numpy() for name, v in network.named_parameters() if v.ndim > 1}
+
+
+def _logits(network, weights, biases, images):
+    """Outputs of the network with these weights, its batch norms on the images' own statistics."""
+    network = copy.deepcopy(network)
+    network.load_state_dict({n: torch.as_tensor(v) for n, v in {**weights, **biases}.items()}, strict=False)
+    training.reestimate_batch_norm(network, images, seed=0, augmentation="none", count=len(images))
+    return training.logits(network, images)
+
+
+def test_the_budget_is_kept_and_nearly_used(digits):
+    network, images = digits
+    before, weights, shares = copy.deepcopy(network.state_dict()), _weights(network), []
+    for budget in (1500, 3000):
+        found = grid_to_budget(network, weights, images[:300], budget, progress=shares.append)
+        assert 0.95 * budget < coded_bytes(found.codes, found.codebooks) <= budget
+        assert shares[-1] == 1.0
+        assert found.codes.keys() == weights.keys()
+        decoded = {name: code.decode(found.codebooks) for name, code in found.codes.items()}
+        nearest = {name: np.float32(np.rint(w / found.step) * found.step) for name, w in weights.items()}
+        held = images[300:]
+        target = training.logits(network, held)
+        ours, plain = (
+            training.kl_divergence(target, _logits(network, w, biases, held))
+            for w, biases in ((decoded, found.biases), (nearest, {}))
+        )
+        assert ours < plain
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
+def test_impossible_budgets_are_refused(digits):
+    network, images = digits
+    with pytest.raises(ValueError, match="allow more"):
+        grid_to_budget(network, _weights(network), images[:50], 10)
+
+
+def test_a_lone_layer_is_best_for_centred_inputs_and_its_bias_keeps_the_mean():
+    torch.manual_seed(0)
+    layer = nn.Linear(3, 2)
+    x = torch.rand(400, 3) + torch.tensor([5.0, 0.0, 2.0])
+    step = 0.3
+    found = round_in_turn(nn.Sequential(layer), x, {"0.weight": True}, Rounding(step, LENGTHS, 0.0))
+    weight, spread = layer.weight.detach().numpy().astype(np.float64), np.cov(x.numpy().T, bias=True)
+    axis = np.arange(-4, 5)
+    every = np.stack(np.meshgrid(axis, axis, axis), -1).reshape(-1, 3) * step
+    for row, levels in zip(weight, found.weights["0.weight"], strict=True):
+        errors = every - row
+        costs = np.einsum("ni,ij,nj->n", errors, spread, errors)
+        error = levels * step - row
+        assert error @ spread @ error <= 1.3 * costs.min()
+    rounded = torch.from_numpy(found.weights["0.weight"] * step).float()
+    mean = nn.functional.linear(x, rounded, found.biases["0.bias"]).mean(0)
+    torch.testing.assert_close(mean, layer(x).mean(0).detach(), rtol=1e-4, atol=1e-4)
+
+
+def test_what_can_be_watched():
+    class Network(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.norm = nn.Conv2d(1, 2, 3, bias=False), nn.BatchNorm2d(2)
+            self.bare = nn.Conv2d(2, 2, 1, bias=False)
+            self.twice = nn.Linear(4, 4)
+            self.idle = nn.Linear(4, 4)
+            self.mixed = nn.Linear(4, 4)
+
+        def forward(self, x):
+            y = self.bare(self.norm(self.conv(x)).relu()).mean((2, 3))
+            y = self.twice(self.twice(torch.cat([y, y], 1)))
+            return y + self.mixed(y.flip(0).cumsum(0))  # what it sees of one image depends on the others
+
+    assert watchable(Network(), torch.rand(4, 1, 6, 6)) == {"conv.weight": True, "bare.weight": False}
