@@ -121,20 +121,24 @@ def main() -> None:
             print(f"{what:10}  {name:20}  {rate:7.0f} images/s  {rate / best:5.2f} of the best bare loop")
     half = dataclasses.replace(recipe, precision="bfloat16")
     learner, quantised = copy.deepcopy(network), copy.deepcopy(network)
-    dpnet.attach_quantisers(quantised, 4)
-    teacher = distillation(copy.deepcopy(network))
+    teacher, scheme = distillation(copy.deepcopy(network)), dpnet.DPQ(k=4, every=10**9)  # clustering is timed below
     friendly = rates(
         {
             "plain": lambda: fit(network, stored, labels, half, seed=0, progress=False),
             "distillation": lambda: fit(learner, stored, labels, half, seed=0, objective=teacher, progress=False),
-            "DPQ, k = 4": lambda: fit(quantised, stored, labels, half, seed=0, objective=teacher, progress=False),
+            "DPQ, k = 4": lambda: fit(
+                quantised, stored, labels, half, seed=0, scheme=scheme, objective=teacher, progress=False
+            ),
         },
         len(stored),
     )
     for name, rate in friendly.items():
         print(f"bfloat16    {name:20}  {rate:7.0f} images/s  {rate / friendly['plain']:5.2f} of plain training")
-    for name, student, objective in (("plain", network, None), ("DPQ, k = 4", quantised, teacher)):
-        options = {"seed": 0, "progress": False, "objective": objective}
+    for name, student, through, objective in (
+        ("plain", network, None, None),
+        ("DPQ, k = 4", quantised, scheme, teacher),
+    ):
+        options = {"seed": 0, "progress": False, "scheme": through, "objective": objective}
         work = host_work(lambda n, s=student, o=options: fit(s, stored[: n * BATCH], labels[: n * BATCH], half, **o))
         waiting = {operator: work[operator] for operator in WAITING if work[operator]}
         print(f"a step of   {name:20}  {work.total():7d} operators, of which may wait for a GPU: {waiting}")

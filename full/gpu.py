@@ -24,7 +24,7 @@ import numpy as np
 import torch
 import yaml
 from bitbook import codes, datasets, tasks, training
-from bitbook.compression import measure
+from bitbook.compression import Retraining, measure
 from bitbook.methods import dpnet
 from bitbook.pipeline import provenance
 from bitbook.pipeline.collect import rows_of
@@ -200,11 +200,12 @@ def robust(run: Run) -> dict[str, Any]:
     images, labels = test.images[: entry["tested"]], test.labels[: entry["tested"]]
     attacked = {"robust": dpnet.accuracies(float_, images, labels, attack=strongest, seed=seed, batch_size=500)}
     run.save(float_, {**float_values, "attacked": attacked["robust"]["attacked"]})
-    common |= {"learning_rate": entry["dpq_learning_rate"], "epochs": entry["dpq_epochs"], "every": entry["every"]}
-    folder = run.work / "DPQ"
-    compressed = dpnet.compress_robust(
-        float_, run.task, attack=attack, way="DPQ", k=entry["k"], folder=folder, **common
+    scheme = dpnet.DPQ(k=entry["k"], every=entry["every"])
+    options = Retraining(
+        epochs=entry["dpq_epochs"], learning_rate=entry["dpq_learning_rate"], precision=entry["precision"]
     )
+    own = {"attack": attack, "seed": seed, "folder": run.work / "DPQ"}
+    compressed = dpnet.compress_robust(float_, run.task, scheme, options, **own)
     values = run.row(compressed, f"robust, DPQ, k={entry['k']}", float_values, entry["dpq_epochs"])
     module = compressed.to_module().to(training.device())
     attacked["DPQ"] = dpnet.accuracies(module, images, labels, attack=strongest, seed=seed, batch_size=500)
@@ -237,6 +238,8 @@ def lane(arguments: argparse.Namespace, queue: Mapping[str, Any]) -> None:
         if arguments.smoke:
             entry |= {"batch_size": SMOKE["batch"], "tested": SMOKE["tested"], "every": 1, "dpq_epochs": 1}
             entry["ratio"] = min(entry.get("ratio", 8), 8)
+            if not torch.cuda.is_available():
+                entry["precision"] = "float32"  # many processors emulate bfloat16, slowly
             datasets.load = small_data(load, entry.get("smoke_side", 8))
         run = Run(key, entry, results, arguments.work / key, until, arguments.commit, arguments.smoke)
         datasets.observe_test_reads(lambda name, run=run: setattr(run, "reads", run.reads + 1))
@@ -347,7 +350,9 @@ def run_queue(arguments: argparse.Namespace, queue: Mapping[str, Any]) -> None:
             process.wait()
     pack(arguments.work, arguments.out, list(queue["runs"]), logs)
     for path in logs:
-        print(f"--- {path.name}\n{path.read_text(errors='replace')[-5000:]}", flush=True)
+        lines = path.read_bytes().decode(errors="replace").replace("\r", "\n").split("\n")
+        text = "\n".join(line for line in lines if line.strip() and "%|" not in line)  # without progress bars
+        print(f"--- {path.name}\n{text[-5000:]}", flush=True)
 
 
 def main() -> None:

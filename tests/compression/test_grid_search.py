@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from bitbook import tasks, training
-from bitbook.codes.container import coded_bytes
+from bitbook.codes import coded_bytes
 from bitbook.compression import grid_to_budget
 from bitbook.compression._sequential import Rounding, round_in_turn, watchable
 from torch import nn

@@ -5,14 +5,15 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 from bitbook import training
 from bitbook.clustering import entropy_constrained
 from bitbook.codes import Compressed, ScalarCode
 from bitbook.compression import assemble, weight_tensors
 from bitbook.methods import dpnet
-from bitbook.methods.dpnet._cluster import priced_layers
+from bitbook.methods.dpnet._bit_budget import EXACT, Pruned, _points, lamp_scores, rate_distortion_weight
+from bitbook.methods.dpnet._cluster import rate_distortion_layers
 from bitbook.methods.dpnet._combined import _bits_within
-from bitbook.methods.dpnet._spending import Pruned, lamp_scores, price_for
 from bitbook.networks import checksum
 
 SCHEDULE = dpnet.Schedule(ratio=12, epochs=2, every=5, batch_size=64)
@@ -29,7 +30,7 @@ def test_price_is_that_of_so_many_bits(share):
     rng = np.random.default_rng(0)
     tensors = {"a": rng.normal(size=3000), "b": 0.1 * rng.laplace(size=(40, 50))}
     bits = share * 5000
-    price = price_for(tensors, bits)
+    price = rate_distortion_weight(tensors, bits)
     taken = [sum(entropy_constrained(x, p, zero=True).bits for x in tensors.values()) for p in (price, price / 1.05)]
     assert taken[0] <= 1.01 * bits
     assert taken[1] > 0.99 * bits
@@ -74,7 +75,7 @@ def test_training_gains_over_the_same_clusters_untrained(network, task, compress
     outputs = training.logits(network, train.images)
     tensors = weight_tensors(network)
     bits = _bits_within(len(compressed.to_bytes()), compressed)
-    untrained = assemble(network, priced_layers(tensors, price_for(tensors, bits)), task)
+    untrained = assemble(network, rate_distortion_layers(tensors, rate_distortion_weight(tensors, bits)), task)
     files = [compressed.to_module(), untrained.to_module()]
     trained, before = (training.kl_divergence(outputs, training.logits(file, train.images)) for file in files)
     assert trained < 0.8 * before
@@ -89,14 +90,15 @@ def test_scores_against_the_sum_over_all_weights_that_are_not_smaller():
 
 
 def test_pruning_reaches_the_bits_and_what_is_pruned_stays_pruned(network):
-    trained, names = copy.deepcopy(network), list(weight_tensors(network))
-    spending, weights = Pruned(trained, names, 4), sum(t.size for t in weight_tensors(network).values())
+    trained = copy.deepcopy(network)
+    bit_budget, weights = Pruned(4), sum(t.size for t in weight_tensors(network).values())
+    bit_budget.attach(trained, 4.0 * weights)
     pruned = {name: np.zeros(t.shape, bool) for name, t in weight_tensors(network).items()}
     for bits in (1.5, 0.7):
-        spending.refresh(trained, bits * weights)
+        bit_budget.refresh(trained, bits * weights)
         taken = 0.0
-        for name, layer in spending.layers.items():
-            indices = layer.indices(spending.weights(trained, name)).numpy()
+        for name, layer in training.attached(trained, training.StraightThrough).items():
+            indices = layer.indices(training.entering(trained, name, layer)).numpy()
             share = np.bincount(indices.ravel(), minlength=5) / indices.size
             taken -= indices.size * (share[share > 0] * np.log2(share[share > 0])).sum()
             zeros = layer.values.numpy()[indices] == 0
@@ -118,3 +120,12 @@ def test_a_pruned_file_keeps_its_ratio_with_k_values_a_layer(network, task, tmp_
 def test_a_ratio_beyond_reach_is_an_error(network, task):
     with pytest.raises(ValueError, match=r"ratio 500: .*lower the ratio"):
         dpnet.combined(network, task, dpnet.Schedule(ratio=500, epochs=1, every=5))
+
+
+def test_the_bins_of_a_large_layer_give_nearly_its_own_clusters():
+    weights = torch.randn(EXACT + 1, generator=torch.Generator().manual_seed(0)) ** 3
+    binned = entropy_constrained(_points(weights), 0.01, zero=True, resolution=512)
+    own = entropy_constrained(weights.numpy(), 0.01, zero=True, resolution=512)
+    assert len(_points(weights)) < len(weights) / 8
+    cost = [clusters.cost + 0.01 * clusters.bits for clusters in (binned, own)]
+    assert cost[0] == pytest.approx(cost[1], rel=1e-3)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from bitbook import training
+from bitbook.compression import Retraining, retrain
 from bitbook.methods import dpnet
 from bitbook.networks import checksum
 from torch import nn
@@ -57,9 +58,9 @@ def test_finished_stages_are_taken_up(task, network, robust, monkeypatch):
 
 def test_compression_under_attack_keeps_more_of_it(task, robust, images):
     strong = dpnet.Attack(epsilon=0.1, steps=10)
-    options = {"way": "DPQ", "k": 3, "epochs": 4, "every": 10, "precision": "float32"}
-    under = dpnet.compress_robust(robust[0], task, attack=ATTACK, **options)
-    without = dpnet.train(robust[0], task, objective=training.cross_entropy(), **options)
+    scheme, options = dpnet.DPQ(k=3, every=10), Retraining(epochs=4, precision="float32")
+    under = dpnet.compress_robust(robust[0], task, scheme, options, attack=ATTACK)
+    without = retrain(robust[0], task, scheme, options, objective=training.cross_entropy())
     found = [dpnet.accuracies(c.to_module(), *images, attack=strong)["attacked"] for c in (under, without)]
     assert found[0] > found[1] + 0.05
     assert {len(book) for book in under.codebooks.values()} == {3}

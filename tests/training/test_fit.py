@@ -9,7 +9,7 @@ import sys
 import pytest
 import torch
 from bitbook import datasets, networks, tasks
-from bitbook.training import Recipe, cross_entropy, evaluate, fit
+from bitbook.training import Recipe, Scheme, cross_entropy, evaluate, fit
 from bitbook.training import _checkpoint as checkpoint
 from torch import nn
 from torch.nn import functional as F
@@ -18,20 +18,23 @@ from torch.nn import functional as F
 CHILD = """
 import os, signal, sys, torch
 from bitbook import datasets, networks
-from bitbook.training import Recipe, fit
+from bitbook.training import Recipe, Scheme, fit
 from pathlib import Path
 torch.set_num_threads(1)
 kill, folder = int(sys.argv[1]), Path(sys.argv[2])
 train = datasets.load("digits", split="train")
 network = torch.nn.Sequential(networks.build({"factory": "digits_cnn", "arguments": {}}, seed=0), torch.nn.Dropout(0.2))
 taken = []
-def after_step(step, steps):
-    taken.append(step)
-    if step == kill:
-        os.kill(os.getpid(), signal.SIGKILL)
+class Killing(Scheme):
+    def after_step(self, network, step, steps):
+        taken.append(step)
+        if step == kill:
+            os.kill(os.getpid(), signal.SIGKILL)
+    def __repr__(self):
+        return "a kill"
 recipe = Recipe(epochs=4, warmup=0.25, label_smoothing=0.1, augmentation="crop1", averaging=0.9)
-hooks = {"after_step": after_step, "name": "a kill"}
-history = fit(network, train.images, train.labels, recipe, seed=0, folder=folder, progress=False, **hooks)
+options = {"scheme": Killing(), "folder": folder, "progress": False}
+history = fit(network, train.images, train.labels, recipe, seed=0, **options)
 print(taken[:1], taken[-1:], history.loss, networks.checksum(network.state_dict()))
 """
 
@@ -84,6 +87,16 @@ def test_the_digits_recipe_reaches_its_accuracy():
     assert evaluate(network, test.images, test.labels, task.metrics)["top1"] >= 0.97
 
 
+class Noting(Scheme):
+    """Calls a function after each step."""
+
+    def __init__(self, note):
+        self.after_step = note
+
+    def __repr__(self):
+        return "Noting()"
+
+
 def test_a_finished_training_is_not_done_again(tmp_path):
     images, labels = torch.randint(0, 256, (64, 1, 8, 8), dtype=torch.uint8), torch.arange(64) % 10
     steps, ends = [], []
@@ -97,8 +110,7 @@ def test_a_finished_training_is_not_done_again(tmp_path):
             recipe,
             seed=0,
             folder=tmp_path,
-            after_step=lambda step, _: steps.append(step),
-            name="steps noted",
+            scheme=Noting(lambda network, step, _: steps.append(step)),
             progress=False,
         )
         ends.append((history, networks.checksum(network.state_dict())))
@@ -132,20 +144,21 @@ def test_another_training_in_the_same_folder_is_refused(tmp_path):
             fit(other, folder=tmp_path, progress=False, **arguments)
 
 
-def test_objectives_groups_and_hooks_need_a_name_that_tells_trainings_apart(tmp_path):
+def test_objectives_need_a_name_and_schemes_a_repr_that_tell_trainings_apart(tmp_path):
     def train(**options):
         network, labels = line(), torch.zeros(4, dtype=torch.int64)
-        groups = [{"params": network.parameters(), "lr": 0.5}] if options.pop("grouped", False) else None
         recipe = Recipe(**PLAIN, epochs=1, batch_size=4)
-        fit(network, ONES, labels, recipe, seed=0, folder=tmp_path, parameters=groups, progress=False, **options)
+        fit(network, ONES, labels, recipe, seed=0, folder=tmp_path, progress=False, **options)
 
-    for unnamed in ({"objective": slope}, {"grouped": True}, {"after_step": lambda step, steps: None}):
-        with pytest.raises(ValueError, match="give name="):
-            train(**unnamed)
+    with pytest.raises(ValueError, match="give name="):
+        train(objective=slope)
+    with pytest.raises(ValueError, match="Scheme needs a repr that says all"):
+        train(scheme=Scheme())
     assert not list(tmp_path.iterdir())
     train(objective=slope, name="slope")
     train(objective=slope, name="slope")
-    for other in ({}, {"objective": cross_entropy(0.5), "name": "smoothed"}):
+    noting = Noting(lambda *_: None)
+    for other in ({}, {"objective": cross_entropy(0.5), "name": "smoothed"}, {"scheme": noting}):
         with pytest.raises(ValueError, match="another training"):
             train(**other)
 
@@ -177,7 +190,7 @@ def test_steps_follow_the_schedule_and_averaging_its_closed_form():
         recipe,
         seed=0,
         objective=slope,
-        after_step=lambda step, steps: seen.append((step, steps, network[1].weight[0, 0].item())),
+        scheme=Noting(lambda network, step, steps: seen.append((step, steps, network[1].weight[0, 0].item()))),
         progress=False,
     )
     weights = [-0.8 * 7 / 8, -0.8 * 12 / 8, -0.8 * 15 / 8, -0.8 * 16 / 8]  # the rate falls from 7/8 to 1/8
@@ -194,10 +207,11 @@ def test_parameter_groups_keep_their_own_rates():
     network = nn.Sequential(nn.Flatten(), nn.Linear(1, 2)).double()
     nn.init.zeros_(network[1].weight)
     nn.init.zeros_(network[1].bias)
-    groups = [{"params": [network[1].weight], "lr": 0.5}, {"params": [network[1].bias]}]
+    scheme = Scheme()
+    scheme.parameters = lambda n: [{"params": [n[1].weight], "lr": 0.5}, {"params": [n[1].bias]}]
     recipe = Recipe(epochs=1, batch_size=4, schedule="constant", learning_rate=0.1, **PLAIN)
     labels = torch.zeros(4, dtype=torch.int64)
-    fit(network, ONES, labels, recipe, seed=0, objective=slope, parameters=groups, progress=False)
+    fit(network, ONES, labels, recipe, seed=0, objective=slope, scheme=scheme, progress=False)
     assert network[1].weight[0, 0].item() == pytest.approx(-0.5)
     assert network[1].bias[0].item() == pytest.approx(-0.1)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from bitbook.training._masks import Mask, gradual_sparsity, pruning
+from bitbook.training._masks import Mask, Pruning, gradual_sparsity
 from bitbook.training._parametrisation import attach, bake, original
 from torch import nn
 
@@ -58,11 +58,11 @@ def test_sparsity_rises_by_a_cubic(progress, expected):
 
 
 def test_pruning_reaches_each_layers_sparsity_on_time():
-    network = linear()
-    after_step = pruning(network, {"0.weight": 0.5}, every=2, end=0.5)
+    network, scheme = linear(), Pruning(final={"0.weight": 0.5}, every=2, end=0.5)
+    scheme.prepare(network)
     zeros = []
     for step in range(1, 13):
-        after_step(step, 12)
+        scheme.after_step(network, step, 12)
         zeros.append((network[0].weight == 0).sum().item())
     # 6 x 0.5 (1 - (1 - t)^3) at t = 1/3, 2/3, 1: 2.11, 2.89, 3
     assert zeros == [0, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3, 3]

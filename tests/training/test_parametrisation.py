@@ -6,34 +6,46 @@ import pytest
 import torch
 from bitbook import datasets, networks
 from bitbook.clustering import kmeans1d
-from bitbook.training import Recipe, StraightThrough, attach, bake, evaluate, fit, original, pruning, refreshing, top1
+from bitbook.training import Pruning, Recipe, Refreshing, StraightThrough, attach, bake, evaluate, fit, original, top1
 
 
 class Interrupted(Exception):
     pass
 
 
+NAMES = ["conv2.weight", "conv3.weight"]
+
+
+class PrunedAndQuantised(Pruning):
+    """Half of the weights pruned, eight values for what is left; raises Interrupted after a step."""
+
+    def __init__(self, stop):
+        super().__init__(final=dict.fromkeys(NAMES, 0.5), every=5, end=0.5)
+        object.__setattr__(self, "stop", stop)
+
+    def prepare(self, network):
+        for name in NAMES:
+            attach(network, name, StraightThrough(network.get_parameter(name), lambda w: kmeans1d(w, 8), 8))
+        super().prepare(network)
+
+    def after_step(self, network, step, steps):
+        super().after_step(network, step, steps)
+        Refreshing(every=5).after_step(network, step, steps)
+        if step == self.stop:
+            raise Interrupted
+
+    def finish(self, network):
+        return None
+
+
 def train(folder, stop=None):
     """Prune and quantise a digits network while it trains; raise Interrupted after step `stop`."""
     digits = datasets.load("digits", split="train")
     network = networks.build({"factory": "digits_cnn", "arguments": {}}, seed=0)
-    names = ["conv2.weight", "conv3.weight"]
-    for name in names:
-        weights = network.get_parameter(name)
-        attach(network, name, StraightThrough(weights, lambda w: kmeans1d(w, 8), 8))
-    prune = pruning(network, dict.fromkeys(names, 0.5), every=5, end=0.5)
-    refresh = refreshing(network, every=5)
-
-    def after_step(step, steps):
-        prune(step, steps)
-        refresh(step, steps)
-        if step == stop:
-            raise Interrupted
-
+    scheme = PrunedAndQuantised(stop)
     recipe = Recipe(epochs=6, batch_size=128, warmup=0.2)
-    hooks = {"after_step": after_step, "name": "half pruned, 8 values"}
-    fit(network, digits.images, digits.labels, recipe, seed=0, folder=folder, progress=False, **hooks)
-    return network, names
+    fit(network, digits.images, digits.labels, recipe, seed=0, scheme=scheme, folder=folder, progress=False)
+    return network, NAMES
 
 
 def test_pruned_and_quantised_training_resumes_and_bakes(tmp_path):

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 from bitbook.clustering import kmeans1d
+from bitbook.training import Refreshing
 from bitbook.training._parametrisation import attach, bake, original
-from bitbook.training._straight_through import StraightThrough, refreshing, straight_through
+from bitbook.training._straight_through import StraightThrough, straight_through
 from torch import nn
 
 WEIGHTS = torch.tensor([[-1.1, -0.9, 0.1], [0.0, 1.9, 2.1]], dtype=torch.float64)
@@ -79,9 +80,9 @@ def test_refreshes_come_at_their_steps_and_stop():
 
     network = linear()
     attach(network, "0.weight", StraightThrough(WEIGHTS, cluster, 3))
-    after_step = refreshing(network, every=3, until=0.7)
+    scheme = Refreshing(every=3, until=0.7)
     for step in range(1, 13):
         with torch.no_grad():
             original(network, "0.weight")[0, 0] = step
-        after_step(step, 12)
+        scheme.after_step(network, step, 12)
     assert [weights[0, 0] for weights in calls[1:]] == [3, 6]  # 9 would be past 70 % of 12

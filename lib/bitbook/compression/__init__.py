@@ -7,12 +7,18 @@ from bitbook.compression._compensate import compensate, input_moments, layer_inp
 from bitbook.compression._divergence import Divergence
 from bitbook.compression._front import beside, bytes_at, front, nondominated, pick
 from bitbook.compression._grid_search import Rounded, grid_to_budget
+from bitbook.compression._kmeans import kmeans_layers
+from bitbook.compression._learned_step import LSQ, LearnedStep
 from bitbook.compression._measure import measure
 from bitbook.compression._rate_distortion import RateDistortionTable, rate_distortion_table
+from bitbook.compression._retrain import Retraining, retrain
 
 __all__ = [
+    "LSQ",
     "Divergence",
+    "LearnedStep",
     "RateDistortionTable",
+    "Retraining",
     "Rounded",
     "allocate",
     "assemble",
@@ -23,10 +29,12 @@ __all__ = [
     "front",
     "grid_to_budget",
     "input_moments",
+    "kmeans_layers",
     "layer_inputs",
     "measure",
     "nondominated",
     "pick",
     "rate_distortion_table",
+    "retrain",
     "weight_tensors",
 ]

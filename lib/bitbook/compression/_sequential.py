@@ -13,8 +13,8 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from bitbook.clustering import compensated_rounding, input_factor
+from bitbook.compression._compensate import layer_inputs
 from bitbook.compression._descent import descend
-from bitbook.methods.compensate import layer_inputs
 
 DAMPING = 0.01  # of the moments' diagonal, as a share of its mean
 SHARE = 0.5  # of the errors of earlier layers that a layer makes up for; all of it suits only the images at hand

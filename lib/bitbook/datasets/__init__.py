@@ -5,7 +5,7 @@ from __future__ import annotations
 from bitbook.datasets._canonical import SETS
 from bitbook.datasets._dataset import Dataset, DatasetDamaged, DatasetMissing, folder
 from bitbook.datasets._download import DownloadFailed, download
-from bitbook.datasets._image_folder import ImageFiles
+from bitbook.datasets._image_folder import ImageFiles, batches
 from bitbook.datasets._loading import fingerprint, load, observe_test_reads
 from bitbook.datasets._official import SOURCES, fetch
 
@@ -17,6 +17,7 @@ __all__ = [
     "DatasetMissing",
     "DownloadFailed",
     "ImageFiles",
+    "batches",
     "download",
     "fetch",
     "fingerprint",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -18,6 +19,7 @@ from bitbook.datasets._dataset import DatasetDamaged, DatasetMissing, folder
 
 SIZE = 224
 CLASSES = 1000
+AHEAD = 3  # batches decoded while one is in use
 ONLY_SPLIT = {"imagenet-sample1000": "train"}  # of sets without train/ and val/; the others are for testing
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 
@@ -37,14 +39,36 @@ class ImageFiles:
         return len(self.paths)
 
     def __getitem__(self, index: slice | Tensor) -> Tensor:
-        chosen = self.paths[index] if isinstance(index, slice) else [self.paths[i] for i in index.tolist()]
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            images = np.stack(list(pool.map(_decode, chosen)))  # (n, 224, 224, 3)
-        return torch.from_numpy(images).permute(0, 3, 1, 2)
+        return next(batches(self, [index]))
+
+    def chosen(self, index: slice | Tensor) -> Sequence[Path]:
+        """The paths that an index takes."""
+        return self.paths[index] if isinstance(index, slice) else [self.paths[i] for i in index.tolist()]
 
     def to(self, device: torch.device) -> ImageFiles:
         """Itself: files stay where they are, and what is taken out goes to the network's device."""
         return self
+
+
+def batches(images: Tensor | ImageFiles, indices: Iterable[slice | Tensor]) -> Iterator[Tensor]:
+    """Take batches (n, C, H, W) out of images, one after the other.
+
+    Files are decoded ahead while the batch before is in use, by threads on all cores: decoding releases the
+    interpreter's lock. What comes out does not depend on their number.
+    """
+    if isinstance(images, Tensor):
+        yield from (images[index] for index in indices)
+        return
+    pool, waiting = ThreadPoolExecutor(os.cpu_count()), deque()
+    try:
+        for index in [*indices, *[None] * AHEAD]:
+            if index is not None:
+                waiting.append([pool.submit(_decode, path) for path in images.chosen(index)])
+            if waiting and (index is None or len(waiting) > AHEAD):
+                decoded = np.stack([image.result() for image in waiting.popleft()])  # (n, 224, 224, 3)
+                yield torch.from_numpy(decoded).permute(0, 3, 1, 2)
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 @cache

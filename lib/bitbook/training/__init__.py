@@ -11,29 +11,48 @@ from bitbook.training._augmentation import augment, sample
 from bitbook.training._batch_norm import reestimate_batch_norm
 from bitbook.training._distillation import distillation
 from bitbook.training._evaluation import device, evaluate, inputs, logits
-from bitbook.training._fit import History, Objective, cross_entropy, fit
-from bitbook.training._masks import Mask, gradual_sparsity, pruning
+from bitbook.training._fit import History, fit
+from bitbook.training._masks import Mask, Pruning, gradual_sparsity
 from bitbook.training._metrics import kl_divergence, macro_f1, top1, top5
-from bitbook.training._parametrisation import attach, bake, original
+from bitbook.training._objective import Objective, cross_entropy
+from bitbook.training._parametrisation import attach, attached, bake, entering, original
 from bitbook.training._recipe import Recipe
-from bitbook.training._shared_values import SharedValues, lookup
-from bitbook.training._straight_through import Quantiser, StraightThrough, refreshing, straight_through
+from bitbook.training._scheme import Quantising, Refreshing, Scheme
+from bitbook.training._shared_values import CodebookTuning, SharedValues, lookup
+from bitbook.training._straight_through import (
+    Clustered,
+    Quantiser,
+    StraightThrough,
+    coded,
+    quantise,
+    refresh,
+    straight_through,
+)
 
 __all__ = [
+    "Clustered",
+    "CodebookTuning",
     "History",
     "Mask",
     "Objective",
+    "Pruning",
     "Quantiser",
+    "Quantising",
     "Recipe",
+    "Refreshing",
+    "Scheme",
     "SharedValues",
     "StraightThrough",
     "adversarial_training",
     "attach",
+    "attached",
     "augment",
     "bake",
+    "coded",
     "cross_entropy",
     "device",
     "distillation",
+    "entering",
     "evaluate",
     "fit",
     "gradual_sparsity",
@@ -44,9 +63,9 @@ __all__ = [
     "macro_f1",
     "original",
     "pgd",
-    "pruning",
+    "quantise",
     "reestimate_batch_norm",
-    "refreshing",
+    "refresh",
     "sample",
     "straight_through",
     "top1",

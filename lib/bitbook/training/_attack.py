@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from bitbook.training._distributed import unwrapped
 from bitbook.training._evaluation import evaluating, inputs
-from bitbook.training._fit import Objective, cross_entropy
+from bitbook.training._objective import Objective, cross_entropy
 
 
 def pgd(

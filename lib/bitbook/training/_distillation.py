@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bitbook.training._evaluation import evaluating
-from bitbook.training._fit import Objective
+from bitbook.training._objective import Objective
 
 
 def distillation(teacher: nn.Module, *, temperature: float = 2.0, share: float = 0.8) -> Objective:

@@ -56,3 +56,10 @@ def mean(value: Tensor) -> Tensor:
         distributed.all_reduce(value)
         value /= count
     return value
+
+
+def same_buffers(network: nn.Module) -> None:
+    """Give all processes the first one's buffers, such as batch-norm statistics, on which decisions may depend."""
+    if place()[1] > 1:
+        for buffer in network.buffers():
+            distributed.broadcast(buffer, 0)

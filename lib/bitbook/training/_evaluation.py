@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from bitbook.datasets import ImageFiles
+from bitbook.datasets import ImageFiles, batches
 
 
 def device() -> torch.device:
@@ -43,8 +43,8 @@ def logits(network: nn.Module, images: Tensor | ImageFiles, *, batch_size: int |
     """
     step = batch_size or max(4, 102_400 // (images.shape[2] * images.shape[3]))
     with evaluating(network), torch.inference_mode():
-        batches = range(0, len(images), step)
-        outputs = [network(inputs(network, images[i : i + step])).float().cpu() for i in batches]
+        parts = [slice(i, i + step) for i in range(0, len(images), step)]
+        outputs = [network(inputs(network, batch)).float().cpu() for batch in batches(images, parts)]
     return torch.cat(outputs)
 
 

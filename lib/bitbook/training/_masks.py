@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from bitbook.training._parametrisation import attach, original
+from bitbook.training._parametrisation import attach, attached, original
+from bitbook.training._scheme import Scheme
 
 
 class Mask(nn.Module):
     """A parametrisation: pruned weights are zero and get no gradient, whatever momentum and weight decay do to them."""
+
+    along: ClassVar = {"kept": 2}
 
     def __init__(self, weights: Tensor) -> None:
         super().__init__()
@@ -39,16 +44,26 @@ def gradual_sparsity(
     return final + (initial - final) * (1 - t) ** 3
 
 
-def pruning(network: nn.Module, final: Mapping[str, float], *, every: int, end: float) -> Callable[[int, int], None]:
-    """Mask the named parameters and return an `after_step` for `fit` that prunes them gradually by magnitude.
+@dataclass(frozen=True, kw_only=True)
+class Pruning(Scheme):
+    """Gradual pruning by magnitude, with masks.
 
-    `final` gives the sparsity of each parameter, reached after a share `end` of the training.
+    final: the sparsity of each parameter, by name, reached after a share `end` of the training. every: steps between
+    two prunings.
     """
-    masks = {name: attach(network, name, Mask(original(network, name))) for name in final}
 
-    def after_step(step: int, steps: int) -> None:
-        if step % every == 0 or step == steps:
-            for name, mask in masks.items():
-                mask.prune(original(network, name), gradual_sparsity(step / steps, final=final[name], end=end))
+    final: Mapping[str, float]
+    every: int
+    end: float
 
-    return after_step
+    def prepare(self, network: nn.Module) -> None:
+        """Mask the named parameters."""
+        for name in self.final:
+            attach(network, name, Mask(original(network, name)))
+
+    def after_step(self, network: nn.Module, step: int, steps: int) -> None:
+        """Prune when it is time."""
+        if step % self.every == 0 or step == steps:
+            for name, mask in attached(network, Mask).items():
+                sparsity = gradual_sparsity(step / steps, final=self.final[name], end=self.end)
+                mask.prune(original(network, name), sparsity)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from torch import nn
+from typing import TypeVar
+
+from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+Kind = TypeVar("Kind", bound=nn.Module)
 
-def attach(network: nn.Module, name: str, parametrisation: nn.Module) -> nn.Module:
+
+def attach(network: nn.Module, name: str, parametrisation: Kind) -> Kind:
     """Let a network compute with `parametrisation(weights)` in place of the parameter of that name; return it.
 
     Several on one parameter act one after the other. Raises AttributeError where the network has no such parameter.
@@ -16,6 +20,18 @@ def attach(network: nn.Module, name: str, parametrisation: nn.Module) -> nn.Modu
     return parametrisation
 
 
+def attached(network: nn.Module, kind: type[Kind]) -> dict[str, Kind]:
+    """The parametrisations of a kind in a network, by parameter name: of several on one parameter the last."""
+    return {
+        f"{prefix}.{attribute}".lstrip("."): part
+        for prefix, owner in network.named_modules()
+        if parametrize.is_parametrized(owner)
+        for attribute, parts in owner.parametrizations.items()
+        for part in parts
+        if isinstance(part, kind)
+    }
+
+
 def original(network: nn.Module, name: str) -> nn.Parameter:
     """The parameter of that name that trains, be it parametrised or not."""
     module, _, attribute = name.rpartition(".")
@@ -23,6 +39,18 @@ def original(network: nn.Module, name: str) -> nn.Parameter:
     if parametrize.is_parametrized(owner, attribute):
         return owner.parametrizations[attribute].original
     return getattr(owner, attribute)
+
+
+def entering(network: nn.Module, name: str, parametrisation: nn.Module) -> Tensor:
+    """What a parametrisation of that parameter is given: the one that trains, after all that stands before."""
+    module, _, attribute = name.rpartition(".")
+    parts = network.get_submodule(module).parametrizations[attribute]
+    weights = parts.original
+    for part in parts:
+        if part is parametrisation:
+            break
+        weights = part(weights)
+    return weights
 
 
 def bake(network: nn.Module) -> None:

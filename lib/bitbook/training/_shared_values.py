@@ -1,11 +1,18 @@
-"""Training the values that weights share, their assignment fixed."""
+"""Training the codebooks that weights share, their assignment fixed."""
 
 from __future__ import annotations
 
+import zlib
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+
+from bitbook.codes import Code, Coded, GridCode, SparseCode
+from bitbook.training._parametrisation import attach, attached, bake, original
+from bitbook.training._scheme import Scheme
 
 
 class _Lookup(torch.autograd.Function):
@@ -24,6 +31,19 @@ class _Lookup(torch.autograd.Function):
         return total.to(values.dtype), None
 
 
+class _Scaled(torch.autograd.Function):
+    """The values as they are; their gradient times a share."""
+
+    @staticmethod
+    def forward(context: Any, values: Tensor, share: Tensor) -> Tensor:
+        context.save_for_backward(share)
+        return values.clone()
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient * context.saved_tensors[0], None
+
+
 def lookup(values: Tensor, indices: Tensor) -> Tensor:
     """Look shared values up, for training: values (k,) or (k, d), indices int64 of shape S give S or S x d.
 
@@ -36,12 +56,95 @@ class SharedValues(nn.Module):
     """A parametrisation: the weights are `values[indices]`, and `values` is what trains.
 
     One `values` parameter may serve several layers, or all. The parameter that it replaces keeps its place, unused.
+    members: (k,) or (k, 1) weights in all layers that share each value; then a value's gradient is the mean of its
+    members'. scales: factors that broadcast to the indices. positions: bool in the shape of the weights, where those
+    stand that are not zero.
     """
 
-    def __init__(self, values: nn.Parameter, indices: Tensor) -> None:
+    def __init__(
+        self,
+        values: nn.Parameter,
+        indices: Tensor,
+        *,
+        members: Tensor | None = None,
+        scales: Tensor | None = None,
+        positions: Tensor | None = None,
+    ) -> None:
         super().__init__()
         self.values = values
         self.register_buffer("indices", indices.long())
+        self.register_buffer("share", None if members is None else (1 / members.clamp(min=1).double()).to(values))
+        self.register_buffer("scales", scales)
+        self.register_buffer("positions", positions)
 
     def forward(self, unused: Tensor) -> Tensor:
-        return lookup(self.values, self.indices).view_as(unused)
+        values = self.values if self.share is None else _Scaled.apply(self.values, self.share)
+        weights = lookup(values, self.indices)
+        if self.scales is not None:
+            weights = weights * self.scales
+        if self.positions is None:
+            return weights.view_as(unused)
+        return torch.zeros_like(unused).masked_scatter(self.positions, weights.reshape(-1))
+
+
+@dataclass(frozen=True)
+class CodebookTuning(Scheme):
+    """Trains codebooks with everything that has no code; the assignments stay (Han et al. 2016; arXiv 2010.15703).
+
+    coded: codes of any family with codebooks, (k,) or (k, d). A codebook entry's gradient is the mean of its members'
+    (Han et al. sum them): a step then moves the weights as far as one that trains them freely, projected on what the
+    codes allow, whatever their number. Weight decay is left out for the codebooks.
+    """
+
+    coded: Coded = field(repr=False)
+    checksum: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        mark = 0
+        for name, weights in sorted(self.coded.decode().items()):
+            mark = zlib.crc32(weights, zlib.crc32(name.encode(), mark))
+        object.__setattr__(self, "checksum", f"{mark:08x}")
+
+    def prepare(self, network: nn.Module) -> None:
+        """Put the codebooks in the weights' place; ValueError for a code that has none."""
+        like = next(network.parameters())
+        values = {name: nn.Parameter(torch.tensor(book).to(like)) for name, book in self.coded.codebooks.items()}
+        counts = self.coded.counts()
+        for name, code in self.coded.codes.items():
+            inner, positions = (code.inner, code.positions) if isinstance(code, SparseCode) else (code, None)
+            if isinstance(inner, GridCode):
+                raise ValueError(f"{name}: a grid code has no codebook to train: leave it out of what is tuned")
+            members = torch.from_numpy(counts[inner.codebook]).reshape(-1, *[1] * (values[inner.codebook].ndim - 1))
+            module = SharedValues(
+                values[inner.codebook],
+                torch.from_numpy(inner.indices.astype(np.int64)),
+                members=members.to(like.device),
+                scales=_scales(inner, like),
+                positions=None if positions is None else torch.from_numpy(positions.copy()),
+            )
+            attach(network, name, module.to(like.device))
+            original(network, name).requires_grad_(False)  # several processes wait for gradients of all others
+
+    def parameters(self, network: nn.Module) -> list[dict[str, Any]]:
+        """Return two groups: the codebooks, and the parameters without codes."""
+        values = {id(module.values): module.values for module in attached(network, SharedValues).values()}
+        rest = [value for value in network.parameters() if value.requires_grad and id(value) not in values]
+        return [{"params": list(values.values()), "weight_decay": 0.0}, {"params": rest}]
+
+    def finish(self, network: nn.Module) -> Coded:
+        """Leave the network with the trained codebooks, and return the codes with these as float16."""
+        books = dict(self.coded.codebooks)
+        for name, module in attached(network, SharedValues).items():
+            code = self.coded.codes[name]
+            books[getattr(code, "inner", code).codebook] = module.values.detach().cpu().numpy().astype(np.float16)
+        bake(network)
+        for name in self.coded.codes:
+            original(network, name).requires_grad_(True)
+        return Coded(self.coded.codes, books)
+
+
+def _scales(code: Code, like: Tensor) -> Tensor | None:
+    scales = getattr(code, "scales", None)
+    if scales is None:
+        return None
+    return torch.from_numpy(scales.astype(np.float32)).to(like).reshape(-1, *[1] * (len(code.shape) - 1))

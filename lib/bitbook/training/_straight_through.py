@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from bitbook.clustering import Clusters
 from bitbook.clustering._threads import Workers
+from bitbook.codes import Coded
+from bitbook.training._parametrisation import attached, bake, entering
 
 
 class _StraightThrough(torch.autograd.Function):
@@ -31,6 +33,17 @@ def straight_through(weights: Tensor, quantised: Tensor) -> Tensor:
 
 
 class Quantiser(nn.Module):
+    """A parametrisation that knows values, (k,), and for weights the indices, int64, of those that they take."""
+
+    along: ClassVar = {}  # values belong to the whole layer
+    values: Tensor
+
+    def indices(self, weights: Tensor) -> Tensor:
+        """The index of each weight's value, shape of the weights."""
+        raise NotImplementedError
+
+
+class Clustered(Quantiser):
     """Clusters of a weight tensor for a parametrisation to use: values and borders, which stay between refreshes.
 
     `cluster` finds at most `k` clusters of an array of weights, such as `lambda w: kmeans1d(w, k)`. A weight that
@@ -70,29 +83,33 @@ class Quantiser(nn.Module):
         return self.values.take(self.indices(weights))
 
 
-class StraightThrough(Quantiser):
+class StraightThrough(Clustered):
     """A parametrisation: each weight is replaced by the value of its cluster, and trained through that."""
 
     def forward(self, weights: Tensor) -> Tensor:
         return straight_through(weights, self.quantised(weights))
 
 
-def refreshing(network: nn.Module, *, every: int, until: float = 2 / 3) -> Callable[[int, int], None]:
-    """An `after_step` for `fit`: refresh all quantisers every so many steps, in the first share `until` of them.
+def refresh(network: nn.Module) -> None:
+    """Find the clusters of all `Clustered` parametrisations anew, for the weights as they are now."""
+    found = [(entering(network, name, module), module) for name, module in attached(network, Clustered).items()]
+    with Workers() as workers:
+        workers.each(lambda pair: pair[1].refresh(pair[0]), found)
 
-    In the last third the clusters stand still by default: a codebook that keeps moving costs accuracy at the end.
-    """
-    found = [
-        (parametrised.original, module)
-        for parametrised in network.modules()
-        if isinstance(parametrised, nn.utils.parametrize.ParametrizationList)
-        for module in parametrised
-        if isinstance(module, Quantiser)
-    ]
 
-    def after_step(step: int, steps: int) -> None:
-        if step % every == 0 and step <= until * steps:
-            with Workers() as workers:
-                workers.each(lambda pair: pair[1].refresh(pair[0]), found)
+@torch.no_grad()
+def coded(network: nn.Module) -> Coded:
+    """The weights of all layers with a `Quantiser`, as codes with a float16 codebook for each layer."""
+    layers = {}
+    for name, module in attached(network, Quantiser).items():
+        indices = module.indices(entering(network, name, module))
+        small = indices.to(torch.uint8 if len(module.values) <= 256 else torch.int32)  # travels faster
+        layers[name] = small.cpu().numpy(), module.values.detach().cpu().numpy()
+    return Coded.by_layer(layers)
 
-    return after_step
+
+def quantise(network: nn.Module) -> Coded:
+    """Take all parametrisations off a network, which keeps the weights that it computed with; return its codes."""
+    found = coded(network)
+    bake(network)
+    return found

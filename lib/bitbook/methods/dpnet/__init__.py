@@ -8,34 +8,22 @@ training makes a network clustering-friendly is our choice.
 from ._cluster import clustering_costs, entropy_constrained_layers, optimal_layers
 from ._combined import Schedule, combined
 from ._compress import compress, entropy_constrained_options
-from ._quantised import attach_quantisers, quantise
-from ._regularised import Drawn, ramping, regularised
+from ._quantised import DPQ
+from ._regularised import DPR
 from ._robust import Attack, accuracies, compress_robust, train_robust
-from ._shared import tune_values
-from ._train import RIVALS, kmeans_layers, train
-from ._uniform import LearnedStep, attach_learned_steps
 
 __all__ = [
-    "RIVALS",
+    "DPQ",
+    "DPR",
     "Attack",
-    "Drawn",
-    "LearnedStep",
     "Schedule",
     "accuracies",
-    "attach_learned_steps",
-    "attach_quantisers",
     "clustering_costs",
     "combined",
     "compress",
     "compress_robust",
     "entropy_constrained_layers",
     "entropy_constrained_options",
-    "kmeans_layers",
     "optimal_layers",
-    "quantise",
-    "ramping",
-    "regularised",
-    "train",
     "train_robust",
-    "tune_values",
 ]

@@ -33,12 +33,12 @@ def entropy_constrained_layers(tensors: Mapping[str, np.ndarray], step: float) -
     return _coded(clusters)
 
 
-def priced_layers(tensors: Mapping[str, np.ndarray], price: float) -> Coded:
-    """Return the codes of least squared error plus the price of the coded bits, zero a value of its own.
+def rate_distortion_layers(tensors: Mapping[str, np.ndarray], weight: float) -> Coded:
+    """Return the codes of least squared error plus weighted rate, zero a value of its own.
 
-    price: squared error that one bit is worth, the same in all layers.
+    weight: squared error that one coded bit is worth, the same in all layers.
     """
-    return _coded({name: entropy_constrained(tensor, price, zero=True) for name, tensor in tensors.items()})
+    return _coded({name: entropy_constrained(tensor, weight, zero=True) for name, tensor in tensors.items()})
 
 
 def clustering_costs(weights: np.ndarray, k: Sequence[int], *, seed: int = 0) -> dict[str, list[float]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -11,7 +12,6 @@ from torch import Tensor, nn
 
 from bitbook import training
 from bitbook.clustering import Clusters, kmeans1d
-from bitbook.codes import Coded
 from bitbook.compression._assemble import weight_tensors
 
 
@@ -36,7 +36,7 @@ def cluster_means(numbers: Tensor, indices: Tensor, k: int) -> Tensor:
     return total / torch.bincount(indices.reshape(-1), minlength=k).clamp(min=1)
 
 
-class Quantised(training.Quantiser):
+class Quantised(training.Clustered):
     """A parametrisation: each weight is replaced by the nearest value of its layer, and both are trained.
 
     A refresh makes the values the optimal clusters' means again; between refreshes they follow their own gradient, and
@@ -60,31 +60,28 @@ class Quantised(training.Quantiser):
         return _Nearest.apply(weights, self.values, self.indices(weights))
 
 
-def attach_quantisers(
-    network: nn.Module, k: int | Mapping[str, int], kind: type[training.Quantiser] = Quantised
-) -> dict[str, training.Quantiser]:
-    """Put a quantiser with K optimal clusters before every weight tensor of a network; return them by parameter name.
+def attach_clusters(network: nn.Module, k: int | Mapping[str, int], kind: type[training.Clustered]) -> None:
+    """Put a parametrisation of this kind with K optimal clusters before every weight tensor of a network.
 
     k: one K for all layers, or one by name. Source: arXiv 2003.09615, optimal clustering; the gradients are our choice.
     """
-    layers = {name: k[name] if isinstance(k, Mapping) else k for name in weight_tensors(network)}
-    return {
-        name: training.attach(
-            network, name, kind(training.original(network, name).detach(), partial(kmeans1d, k=clusters), clusters)
-        )
-        for name, clusters in layers.items()
-    }
+    for name in weight_tensors(network):
+        clusters = k[name] if isinstance(k, Mapping) else k
+        weights = training.original(network, name).detach()
+        training.attach(network, name, kind(weights, partial(kmeans1d, k=clusters), clusters))
 
 
-def quantise(network: nn.Module, quantisers: Mapping[str, nn.Module]) -> Coded:
-    """Take the quantisers off a network and leave it quantised; return its codes and float16 codebooks.
+@dataclass(frozen=True, kw_only=True)
+class DPQ(training.Refreshing):
+    """Trains through the optimal clusters of each layer.
 
-    quantisers: with `values`, (k,), and `indices(weights)`, by parameter name. Values that no weight has are left out,
-    the others ascend.
+    k: values of each layer, one K for all or one by parameter name. every: steps between two clusterings. until: the
+    share of all steps in which they are made.
     """
-    layers = {
-        name: (module.indices(training.original(network, name)).cpu().numpy(), module.values.detach().cpu().numpy())
-        for name, module in quantisers.items()
-    }
-    training.bake(network)
-    return Coded.by_layer(layers)
+
+    k: int | Mapping[str, int]
+    until: float = 1 / 3
+
+    def prepare(self, network: nn.Module) -> None:
+        """Put quantisers before all weights."""
+        attach_clusters(network, self.k, Quantised)

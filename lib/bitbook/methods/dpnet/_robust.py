@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from bitbook import training
 from bitbook.codes import Compressed
-from bitbook.methods.dpnet._train import train
+from bitbook.compression._retrain import Retraining, retrain
 from bitbook.tasks import Task
 
 
@@ -83,17 +83,16 @@ def train_robust(
 
 
 def compress_robust(
-    network: nn.Module, task: Task, *, attack: Attack, distil: float = 0.8, **options: Any
+    network: nn.Module, task: Task, scheme: training.Scheme, options: Retraining, *, attack: Attack, **more: Any
 ) -> Compressed:
-    """Compress a robust network by `train`, with the options of that, on images that attack the quantised network.
+    """Compress a robust network by `compression.retrain`, on images that attack the quantised network.
 
-    It learns from the robust network's outputs on the same attacked images, `distil` their share of the loss. Batch
-    norms keep the statistics of the attacked images.
+    It learns from the robust network's outputs on the same attacked images, `options.distil` their share of the loss.
+    Batch norms keep the statistics of the attacked images.
     """
-    objective = attack.objective(training.distillation(copy.deepcopy(network), share=distil))
-    return train(
-        network, task, objective=objective, name=f"{attack}, distillation {distil}", reestimate=False, **options
-    )
+    objective = attack.objective(training.distillation(copy.deepcopy(network), share=options.distil))
+    name = f"{attack}, distillation {options.distil}"
+    return retrain(network, task, scheme, options, objective=objective, name=name, reestimate=False, **more)
 
 
 def accuracies(

@@ -196,6 +196,9 @@ class Walk:
         twice = any((site.module, site.axis) == (node.target, axis) for site in self.sites)
         self.refuse(node, twice, "is called twice: its channels would have to move in two places at once")
         tensors = dict(module.named_parameters(recurse=False)) | dict(module.named_buffers(recurse=False))
+        for attribute, parts in getattr(module, "parametrizations", {}).items():
+            if hasattr(parts, "original"):  # weight_norm has several
+                tensors[attribute] = parts.original
         without = "weight" not in tensors and getattr(module, "affine", True)
         self.refuse(node, without, "has no weight of its own (torch.nn.utils.parametrize?)")
         names = ["weight"] if axis else [name for name, value in tensors.items() if value.ndim]

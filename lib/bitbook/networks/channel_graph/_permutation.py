@@ -121,7 +121,7 @@ def permutation(graph: ChannelGraph, orders: Mapping[Group, Sequence[int]]) -> P
 
 def permute(network: nn.Module, graph: ChannelGraph, orders: Mapping[Group, Sequence[int]]) -> None:
     """Permute channels in place: the order is baked into the weights, and the network computes the same function."""
-    moved = permutation(graph, orders)
+    moved = permutation(graph, orders).along(network)
     tensors = dict(network.named_parameters()) | dict(network.named_buffers())
-    for name, value in moved.apply({name: tensors[name].detach() for name in moved}).items():
+    for name, value in moved.apply({name: tensors[name].detach() for name in moved if name in tensors}).items():
         tensors[name].data = value

@@ -67,6 +67,30 @@ class Plan(dict[str, Index]):
                 changed[name] = index.take(value)
         return changed
 
+    def along(self, network: nn.Module) -> Plan:
+        """Return the plan with the weights that train under parametrisations, and what these hold along the channels.
+
+        A parametrisation says so in an attribute `along`: by tensor name, 1 for a tensor along the weight's axis 0 (a
+        number for each output channel), 2 for one in the shape of the weight. Raises ChannelGraphError for one that has
+        no such attribute.
+        """
+        more = Plan(self)
+        for prefix, owner in network.named_modules():
+            for attribute, parts in getattr(owner, "parametrizations", {}).items():
+                index = self.get(f"{prefix}.{attribute}")
+                if index is None:
+                    continue
+                place = f"{prefix}.parametrizations.{attribute}"
+                more[f"{place}.original"] = index
+                for number, part in enumerate(parts):
+                    if not hasattr(part, "along"):
+                        fault = f"its {type(part).__name__} does not say what it holds along channels"
+                        raise ChannelGraphError(f"{prefix}.{attribute}: {fault}: give it `along`, or bake it in first")
+                    for name, axes in part.along.items():
+                        own = index if axes > 1 else Index(index.rows, None, index.lengths[:1])
+                        more[f"{place}.{number}.{name}"] = own
+        return more
+
 
 class IndexMap(nn.Module):
     """Give output channel c the input channel source[c], or zeros where source[c] is -1: (N, C, ...) to (N, C', ...).

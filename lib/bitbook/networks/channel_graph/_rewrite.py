@@ -32,7 +32,7 @@ def rewrite(network: nn.Module, graph: ChannelGraph, kept: Mapping[str, np.ndarr
     to those that both have; channel slices and zero padding become maps; fixed numbers of features go.
     """
     present = presence(graph, kept)
-    index = plan(graph, present)
+    index = plan(graph, present).along(network)
     smaller = SmallerNetwork(network, copy.deepcopy(graph.operations), type(network).__name__)
     for node in graph.operations.nodes:
         if node.op == "call_module":
@@ -90,10 +90,12 @@ def plan(graph: ChannelGraph, present: np.ndarray) -> Plan:
 def _narrow(module: nn.Module, name: str, index: Plan) -> nn.Module:
     """A copy of a module with the entries that stay."""
     narrow = copy.deepcopy(module)
-    for key, value in [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]:
+    for key, value in [*module.named_parameters(), *module.named_buffers()]:  # those of parametrisations, too
         if f"{name}.{key}" in index:
             taken = index[f"{name}.{key}"].take(value.detach())
-            setattr(narrow, key, nn.Parameter(taken, value.requires_grad) if isinstance(value, nn.Parameter) else taken)
+            owner, _, attribute = key.rpartition(".")
+            own = nn.Parameter(taken, value.requires_grad) if isinstance(value, nn.Parameter) else taken
+            setattr(narrow.get_submodule(owner), attribute, own)
     if isinstance(module, nn.Conv2d):
         narrow.out_channels = len(narrow.weight)
         if module.groups == module.in_channels > 1:  # depthwise

@@ -1,8 +1,10 @@
-"""The two ways in which the combined pipeline spends its bits: priced clusters, or pruning and K values beside zero."""
+"""The two variants of the combined pipeline: entropy-constrained clusters, or pruning and K values beside zero."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -11,54 +13,56 @@ from torch import Tensor, nn
 
 from bitbook import training
 from bitbook.clustering import Clusters, SortedWeights, clusters_beside_zero, entropy_constrained, sort_weights
+from bitbook.compression._assemble import weight_tensors
 
-PRICES = 1e-9, 1e2  # of a bit, in units of the mean squared weight, between which the search looks
+RANGE = 1e-9, 1e2  # of the rate-distortion weight, in units of the mean squared weight
 RESOLUTION = 512  # positions tried for a border while training: those in between are refined anyway
-MOST_VALUES = 256  # of a layer; more than any price in use leaves
+MOST_VALUES = 256  # of a layer; more than any rate-distortion weight in use leaves
 EXACT = 2**17  # weights of a layer up to which training clusters them one by one; above, as bins
 BINS = 2**14  # of a larger layer, of equal width: they cost the squared error less than 0.01 %
 CLOSE = 1e-3  # share of the weights to which the search for what to prune settles
 
 
-class Spending(Protocol):
-    """A way to spend bits: what stands before the weights in training, moved to a number of bits again and again."""
+class BitBudget(Protocol):
+    """A way to keep a number of bits: what stands before the weights in training, moved to fewer bits again and again.
 
-    layers: Mapping[str, training.StraightThrough]
+    All that changes is in the network's parametrisations.
+    """
 
-    def weights(self, network: nn.Module, name: str) -> Tensor:
-        """Return what the layer of that name is given to quantise."""
+    def attach(self, network: nn.Module, bits: float) -> None:
+        """Put clusters before all weights that take so many bits, if they can."""
 
     def refresh(self, network: nn.Module, bits: float) -> None:
         """Find clusters of the weights as they are now that take at most so many bits."""
 
 
-class Priced:
-    """Entropy-constrained clusters, zero a value of its own, under one price of a bit for all layers.
+class EntropyConstrained:
+    """Entropy-constrained clusters, zero a value of its own, under one rate-distortion weight for all layers.
 
-    As the price rises more and more of the small weights become zero, which is gradual pruning with thresholds that
+    As the weight rises more and more of the small weights become zero, which is gradual pruning with thresholds that
     the clustering finds; a weight may come back.
     """
 
-    def __init__(self, network: nn.Module, names: list[str], bits: float) -> None:
-        weights = {name: self.weights(network, name) for name in names}
-        self._price = price_for({name: _points(value) for name, value in weights.items()}, bits)
-        self.layers = _attach(network, weights, self._cluster, MOST_VALUES)
-
-    def weights(self, network: nn.Module, name: str) -> Tensor:
-        """Return the weights that train."""
-        return training.original(network, name)
+    def attach(self, network: nn.Module, bits: float) -> None:
+        """Put clusters before all weights that take so many bits."""
+        weights = {name: training.original(network, name) for name in weight_tensors(network)}
+        weight = rate_distortion_weight({name: _points(value) for name, value in weights.items()}, bits)
+        _attach(network, weights, partial(_clusters, weight=weight), MOST_VALUES)
 
     def refresh(self, network: nn.Module, bits: float) -> None:
-        """Find the price at which the clusters of all layers take so many bits, and these clusters."""
-        points = {name: _points(self.weights(network, name)) for name in self.layers}
-        self._price = price_for(points, bits)
-        for name, layer in self.layers.items():
-            layer.take(self._cluster(points[name]))
-
-    def _cluster(self, weights: np.ndarray | SortedWeights) -> Clusters:
-        return entropy_constrained(weights, self._price, zero=True, resolution=RESOLUTION)
+        """Find the rate-distortion weight at which the clusters of all layers take so many bits, and these clusters."""
+        layers = training.attached(network, training.StraightThrough)
+        points = {name: _points(training.original(network, name)) for name in layers}
+        weight = rate_distortion_weight(points, bits)
+        for name, layer in layers.items():
+            layer.take(_clusters(points[name], weight=weight))
 
 
+def _clusters(weights: np.ndarray | SortedWeights, weight: float) -> Clusters:
+    return entropy_constrained(weights, weight, zero=True, resolution=RESOLUTION)
+
+
+@dataclass(frozen=True)
 class Pruned:
     """Magnitude pruning by masks, and K optimal values in every layer for the weights that are left, beside zero.
 
@@ -66,19 +70,19 @@ class Pruned:
     squared weight over the sum of those in its layer that are not smaller; one level serves all layers.
     """
 
-    def __init__(self, network: nn.Module, names: list[str], k: int) -> None:
-        self._k = k
-        weights = {name: training.original(network, name) for name in names}
-        self._masks = {name: training.attach(network, name, training.Mask(value)) for name, value in weights.items()}
-        self.layers = _attach(network, weights, self._cluster, k + 1)
+    k: int
 
-    def weights(self, network: nn.Module, name: str) -> Tensor:
-        """Return the weights that train, zero where they are pruned."""
-        return self._masks[name](training.original(network, name))
+    def attach(self, network: nn.Module, bits: float) -> None:
+        """Put masks that prune nothing yet, and clusters, before all weights."""
+        names = list(weight_tensors(network))
+        for name in names:
+            training.attach(network, name, training.Mask(training.original(network, name)))
+        _attach(network, names, self._cluster, self.k + 1)
 
     def refresh(self, network: nn.Module, bits: float) -> None:
         """Find the level of scores below which weights are pruned so that the rest takes so many bits; prune them."""
-        weights = {name: _array(self.weights(network, name)) for name in self.layers}
+        layers = training.attached(network, training.StraightThrough)
+        weights = {name: _array(training.entering(network, name, layer)) for name, layer in layers.items()}
         scores = {name: lamp_scores(value) for name, value in weights.items()}
         levels = np.sort(np.concatenate([score.ravel() for score in scores.values()]))
 
@@ -92,13 +96,12 @@ class Pruned:
         while high - low > CLOSE * len(levels):
             middle = (low + high) // 2
             low, high = (middle, high) if bits_above(levels[middle]) > bits else (low, middle)
-        for name, layer in self.layers.items():
-            kept = self._masks[name].kept
-            kept &= torch.from_numpy(scores[name] >= levels[high]).to(kept.device)
-            layer.refresh(self.weights(network, name))
+        for name, mask in training.attached(network, training.Mask).items():
+            mask.kept &= torch.from_numpy(scores[name] >= levels[high]).to(mask.kept.device)
+        training.refresh(network)
 
     def _cluster(self, weights: np.ndarray) -> Clusters:
-        return clusters_beside_zero(weights, self._k)
+        return clusters_beside_zero(weights, self.k)
 
 
 def lamp_scores(weights: np.ndarray) -> np.ndarray:
@@ -110,15 +113,15 @@ def lamp_scores(weights: np.ndarray) -> np.ndarray:
     return scores.reshape(weights.shape)
 
 
-def price_for(tensors: Mapping[str, np.ndarray | SortedWeights], bits: float) -> float:
-    """Return the price of a bit, one for all layers, at which their entropy-constrained clusters take so many bits.
+def rate_distortion_weight(tensors: Mapping[str, np.ndarray | SortedWeights], bits: float) -> float:
+    """Return what a bit is worth in squared error where the entropy-constrained clusters of all layers take so many.
 
-    tensors: float arrays, or sorted. bits: of all labels together. Found by bisection, to 0.1 %; what no price gives
+    tensors: float arrays, or sorted. bits: of all labels together. Found by bisection, to 0.1 %; what no weight gives
     ends at the nearest one.
     """
     layers = [x if isinstance(x, SortedWeights) else sort_weights(x) for x in tensors.values()]
     scale = sum(float(x.second[-1]) for x in layers) / sum(float(x.counts[-1]) for x in layers)
-    low, high = (np.log(price * max(scale, 1e-30)) for price in PRICES)
+    low, high = (np.log(end * max(scale, 1e-30)) for end in RANGE)
     while high - low > 1e-3:
         middle = (low + high) / 2
         taken = sum(entropy_constrained(x, np.exp(middle), zero=True, resolution=RESOLUTION // 2).bits for x in layers)
@@ -126,13 +129,10 @@ def price_for(tensors: Mapping[str, np.ndarray | SortedWeights], bits: float) ->
     return float(np.exp(high))
 
 
-def _attach(
-    network: nn.Module, weights: Mapping[str, Tensor], cluster: Callable[[np.ndarray], Clusters], most: int
-) -> dict[str, training.StraightThrough]:
-    return {
-        name: training.attach(network, name, training.StraightThrough(value.detach(), cluster, most))
-        for name, value in weights.items()
-    }
+def _attach(network: nn.Module, names: Iterable[str], cluster: Callable[[np.ndarray], Clusters], most: int) -> None:
+    for name in names:
+        value = training.original(network, name).detach()
+        training.attach(network, name, training.StraightThrough(value, cluster, most))
 
 
 @torch.no_grad()

@@ -1,9 +1,10 @@
-"""A rival: a uniform grid for each layer whose step is learned, as in LSQ (arXiv 1902.08153)."""
+"""What users would pick: a uniform grid for each layer whose step size is learned, LSQ (arXiv 1902.08153)."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -36,7 +37,7 @@ def _levels(x: Tensor, largest: float) -> Tensor:
     return (x.clamp(-largest, largest) + largest).round() - largest
 
 
-class LearnedStep(nn.Module):
+class LearnedStep(training.Quantiser):
     """A parametrisation: each weight is rounded to one of k levels, multiples of a step that is learned.
 
     The levels are -Q, ..., Q times the step with Q = (k - 1) / 2. Unlike LSQ's own, -k/2, ..., k/2 - 1, they lie evenly
@@ -67,15 +68,16 @@ class LearnedStep(nn.Module):
         return _Rounded.apply(weights, self.step, self.largest)
 
 
-def attach_learned_steps(network: nn.Module, k: int | Mapping[str, int]) -> dict[str, LearnedStep]:
-    """Put a uniform grid of k levels before every weight tensor of a network; return them by parameter name.
+@dataclass(frozen=True, kw_only=True)
+class LSQ(training.Quantising):
+    """Trains through a uniform grid of k levels in every layer, one number for all or one by parameter name."""
 
-    Raises ValueError for fewer than two levels.
-    """
-    layers = {name: k[name] if isinstance(k, Mapping) else k for name in weight_tensors(network)}
-    if min(layers.values()) < 2:
-        raise ValueError("a uniform grid needs at least two levels a layer")
-    return {
-        name: training.attach(network, name, LearnedStep(training.original(network, name).detach(), levels))
-        for name, levels in layers.items()
-    }
+    k: int | Mapping[str, int]
+
+    def prepare(self, network: nn.Module) -> None:
+        """Put a grid before every weight tensor; ValueError for fewer than two levels."""
+        layers = {name: self.k[name] if isinstance(self.k, Mapping) else self.k for name in weight_tensors(network)}
+        if min(layers.values()) < 2:
+            raise ValueError("a uniform grid needs at least two levels a layer")
+        for name, levels in layers.items():
+            training.attach(network, name, LearnedStep(training.original(network, name).detach(), levels))

@@ -1,0 +1,83 @@
+"""What a training through codes does beside plain training, and how it ends in codes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from bitbook.codes import Coded
+from bitbook.training._objective import Objective
+from bitbook.training._parametrisation import attached, bake
+from bitbook.training._recipe import Recipe
+from bitbook.training._straight_through import Quantiser, quantise, refresh
+
+
+class Scheme:
+    """A training through codes, for `fit`; each method may be left as it is here.
+
+    Every method is given the network, which is another, smaller one once channels have left: a scheme keeps what
+    changes while it trains in parametrisations of the network, as buffers or parameters, where checkpoints have it, and
+    finds them there (`attached`). A parametrisation whose tensors lie along the weight's channels names them in an
+    attribute `along`, see `networks.channel_graph.Plan.along`. The `repr` of a scheme must say all that tells two
+    trainings apart, as that of a dataclass does.
+    """
+
+    def check(self, recipe: Recipe) -> None:
+        """Raise ValueError for a recipe with which the scheme makes no sense."""
+
+    def prepare(self, network: nn.Module) -> None:
+        """Put parametrisations before the network's weights."""
+
+    def parameters(self, network: nn.Module) -> list[dict[str, Any]]:
+        """Return optimiser groups; their own `lr` and `weight_decay` replace the recipe's."""
+        return [{"params": list(network.parameters())}]
+
+    def objective(self, network: nn.Module, base: Objective) -> Objective:
+        """Return what is minimised; base: the objective of plain training or distillation."""
+        return base
+
+    def after_step(self, network: nn.Module, step: int, steps: int) -> None:
+        """Act after each optimiser step, counted from 1."""
+
+    def after_epoch(self, network: nn.Module, epoch: int, epochs: int) -> Mapping[str, Sequence[int]]:
+        """Act after each epoch, counted from 1; return the output channels that leave the network, by layer."""
+        return {}
+
+    def finish(self, network: nn.Module) -> Coded:
+        """Take the parametrisations off, and return the codes; the network is left with what it computed with."""
+        bake(network)
+        return Coded({}, {})
+
+
+class Quantising(Scheme):
+    """What schemes with `Quantiser` parametrisations share: no weight decay for what they learn, and the codes."""
+
+    def parameters(self, network: nn.Module) -> list[dict[str, Any]]:
+        """Return two groups: the network's own parameters, and what quantisers learn."""
+        values = [value for module in attached(network, Quantiser).values() for value in module.parameters()]
+        others = [value for value in network.parameters() if all(value is not other for other in values)]
+        return [{"params": others}, {"params": values, "weight_decay": 0.0}]
+
+    def finish(self, network: nn.Module) -> Coded:
+        """Take the quantisers off, and return the codes."""
+        return quantise(network)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refreshing(Quantising):
+    """A scheme whose clusters are found anew.
+
+    every: steps between two clusterings. until: the share of all steps in which they are made: a codebook that keeps
+    moving costs accuracy at the end.
+    """
+
+    every: int = 130
+    until: float = 2 / 3
+
+    def after_step(self, network: nn.Module, step: int, steps: int) -> None:
+        """Find all clusters anew when it is time."""
+        if step % self.every == 0 and step <= self.until * steps:
+            refresh(network)
