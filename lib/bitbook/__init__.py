@@ -1,4 +1,6 @@
-"""Weight compression by shared values: one file format, one ruler, five papers."""
+"""Weight compression by shared values: one file format, one size metric, five papers."""
+
+from typing import Any
 
 from .codes import (
     BitbookFormatError,
@@ -18,6 +20,16 @@ __all__ = [
     "ScalarCode",
     "SparseCode",
     "VectorCode",
+    "compress",
     "load",
     "save",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs torch when it is asked for: `import bitbook` does not."""
+    if name == "compress":
+        from .compression import compress
+
+        return compress
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

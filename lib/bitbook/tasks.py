@@ -1,4 +1,4 @@
-"""Tasks by name: a data set, a network, the metrics that count and the recipe that trains it."""
+"""Tasks: a data set, a network, the metrics that count and the recipe that trains it; the house's by name."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from bitbook import datasets, networks
-from bitbook.training import Recipe, macro_f1, sample, top1, top5
+from bitbook.datasets import NamedImages, OwnImages
+from bitbook.training import IMAGES, Recipe, macro_f1, sample, top1, top5
 
 Metric = Callable[[Tensor, Tensor], float]  # logits (N, C), labels (N,)
 
@@ -19,15 +21,21 @@ MANY_CLASSES: Mapping[str, Metric] = {"top1": top1, "top5": top5, "macro_f1": ma
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """One task; the first of `metrics` is its headline."""
+    """One task; the first of `metrics` is its headline.
+
+    data: its images, `datasets.NamedImages` or `datasets.OwnImages`. specification: of its network, for
+    `networks.build`; or a function without arguments that makes a network of one's own, which takes images in [0, 1].
+    weights: name of its pretrained ones, of networks.GIVEN or torchvision's of that name. labels: "one" an image, or
+    "many", each class by itself; see `training.kl_divergence`.
+    """
 
     name: str
-    dataset: str
-    specification: Mapping
-    weights: str | None = None  # of networks.GIVEN, or torchvision's of that name
+    data: NamedImages | OwnImages
+    specification: Mapping | Callable[[], nn.Module]
+    weights: str | None = None
     metrics: Mapping[str, Metric]
     recipe: Recipe
-    calibration_dataset: str | None = None  # stands in for training images that are not at hand
+    labels: str = "one"
 
     @property
     def headline(self) -> str:
@@ -35,8 +43,13 @@ class Task:
         return next(iter(self.metrics))
 
     def network(self, *, seed: int | None = None) -> nn.Module:
-        """The task's network with fresh weights, as `networks.build` makes it."""
-        return networks.build(self.specification, seed=seed)
+        """The task's network with fresh weights; the seed fixes them without touching torch's own generator."""
+        if isinstance(self.specification, Mapping):
+            return networks.build(self.specification, seed=seed)
+        with torch.random.fork_rng(devices=[], enabled=seed is not None):
+            if seed is not None:
+                torch.manual_seed(seed)
+            return self.specification()
 
     def given_weights(self) -> dict[str, Tensor]:
         """The state dict of the task's given weights, verified; where missing, fetched from their source.
@@ -56,37 +69,28 @@ class Task:
 
     def test(self) -> datasets.Dataset:
         """The labelled images on which results are reported; each call counts as a read."""
-        return datasets.load(self.dataset, split="test")
+        return self.data.test()
 
     def train(self) -> datasets.Dataset:
         """The labelled images on which networks are trained; nothing stands in for them.
 
         Raises DatasetMissing where they are not at hand, even if those for calibration are.
         """
-        return datasets.load(self.dataset, split="train")
+        return self.data.train()
 
     def calibration_images(self) -> datasets.Dataset:
         """The training images, or those that stand in for them; the name of what is returned says which."""
-        try:
-            return self.train()
-        except datasets.DatasetMissing:
-            if self.calibration_dataset is None:
-                raise
-            return datasets.load(self.calibration_dataset, split="train")
+        return self.data.calibration()
 
     def fingerprint(self) -> dict:
         """The fingerprints of the images in use per split, plain JSON: what every result of the task depends on."""
-        train = self.calibration_images().name
-        if train == self.dataset:
-            splits = datasets.fingerprint(self.dataset)
-        else:
-            stand_in = datasets.fingerprint(train, splits=("train",))["train"]
-            test = datasets.fingerprint(self.dataset, splits=("test",))["test"]
-            splits = {"train": {"dataset": train, **stand_in}, "test": test}
-        return {"dataset": self.dataset, "splits": splits}
+        return self.data.fingerprint()
 
-    def calibration(self, count: int, *, seed: int) -> Tensor:
-        """Augmented training images uint8 (count, C, H, W): all that searching, tuning and re-estimation may see."""
+    def calibration(self, count: int = IMAGES, *, seed: int) -> Tensor:
+        """Augmented training images uint8 (count, C, H, W): all that searching, tuning and re-estimation may see.
+
+        As many as batch norms need by default.
+        """
         return sample(self.calibration_images().images, count, policy=self.recipe.augmentation, seed=seed)
 
 
@@ -97,7 +101,7 @@ _CIFAR_RECIPE = Recipe(epochs=60, learning_rate=0.2, warmup=0.2, augmentation="c
 def _mnist(task: str, *, augmentation: str, **arguments: Any) -> Task:
     return Task(
         name=task,
-        dataset="mnist",
+        data=NamedImages("mnist"),
         specification={"factory": "lenet5", "arguments": arguments},
         metrics=FEW_CLASSES,
         recipe=Recipe(
@@ -111,8 +115,7 @@ def _given_cifar(name: str, weights: str) -> Task:
     many = specification["arguments"]["classes"] == 100
     return Task(
         name=name,
-        dataset="cifar100" if many else "cifar10",
-        calibration_dataset="cifar100-calib10k" if many else None,
+        data=NamedImages("cifar100", calibration="cifar100-calib10k") if many else NamedImages("cifar10"),
         specification=specification,
         weights=weights,
         metrics=MANY_CLASSES if many else FEW_CLASSES,
@@ -122,7 +125,9 @@ def _given_cifar(name: str, weights: str) -> Task:
 
 def _cifar10(task: str, factory: str, **arguments: Any) -> Task:
     specification = {"factory": factory, "arguments": arguments | _CIFAR10}
-    return Task(name=task, dataset="cifar10", specification=specification, metrics=FEW_CLASSES, recipe=_CIFAR_RECIPE)
+    return Task(
+        name=task, data=NamedImages("cifar10"), specification=specification, metrics=FEW_CLASSES, recipe=_CIFAR_RECIPE
+    )
 
 
 def _imagenet(name: str) -> Task:
@@ -138,8 +143,7 @@ def _imagenet(name: str) -> Task:
     weights = model or "imagenet_squeezenet1_1"
     return Task(
         name=name,
-        dataset=dataset,
-        calibration_dataset="imagenet-sample1000",
+        data=NamedImages(dataset, calibration="imagenet-sample1000"),
         specification=networks.torchvision_specification(model or "squeezenet1_1"),
         weights=weights,
         metrics=MANY_CLASSES,
@@ -150,7 +154,7 @@ def _imagenet(name: str) -> Task:
 _TASKS = (
     Task(
         name="digits",
-        dataset="digits",
+        data=NamedImages("digits"),
         specification={"factory": "digits_cnn", "arguments": {}},
         metrics=FEW_CLASSES,
         recipe=Recipe(epochs=30, batch_size=64, warmup=0.2, augmentation="crop1"),

@@ -25,6 +25,7 @@ def test_moments_are_those_of_all_inputs(options):
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(4, 6, 3, **options), nn.Flatten(), nn.LazyLinear(3)).eval()
     images = torch.rand(10, 4, 8, 8)
+    network(images)  # gives the lazy layer its shape
     features = network[0](images)
     assert features[0, 0].numel() <= 64  # so that every position is taken
     moments = input_moments(network, images)
@@ -34,9 +35,53 @@ def test_moments_are_those_of_all_inputs(options):
     np.testing.assert_allclose(moments["2.weight"], (flat.T @ flat)[None], rtol=1e-5, atol=1e-4)
 
 
-def test_other_padding_is_refused():
-    with pytest.raises(ValueError, match="reflect"):
-        input_moments(nn.Conv2d(1, 1, 3, padding=1, padding_mode="reflect"), torch.rand(1, 1, 8, 8))
+@pytest.mark.parametrize("mode", ["reflect", "circular", "replicate"])
+def test_other_padding_is_that_of_the_layer(mode):
+    layer = nn.Conv2d(2, 1, 3, padding=1, padding_mode=mode)
+    x = torch.rand(3, 2, 6, 6)
+    columns = _columns(nn.Conv2d(2, 1, 3), nn.functional.pad(x, (1, 1, 1, 1), mode=mode)).double()
+    np.testing.assert_allclose(input_moments(layer, x)["weight"], columns @ columns.transpose(1, 2), rtol=1e-5)
+
+
+@pytest.mark.parametrize("axes", [1, 3])
+def test_moments_of_convolutions_of_other_axes_reproduce_the_outputs(axes):
+    torch.manual_seed(0)
+    layer = (nn.Conv1d, nn.Conv3d)[axes > 1](4, 6, 3, stride=2, padding=2, dilation=2, groups=2, bias=False)
+    x = torch.rand(5, 4, *[7] * axes)
+    outputs = layer(x).detach().double()  # (N, 6, ...)
+    moments, weight = input_moments(layer, x)["weight"], layer.weight.detach().double().flatten(1).numpy()
+    for group in range(2):  # the sum of squared outputs is w M w^T
+        rows = weight[3 * group : 3 * group + 3]
+        expected = outputs[:, 3 * group : 3 * group + 3].transpose(0, 1).flatten(1).square().sum(1)
+        np.testing.assert_allclose(np.einsum("oi,ij,oj->o", rows, moments[group], rows), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_moments_of_attention_are_those_of_query_key_and_value(batch_first):
+    layer = nn.MultiheadAttention(8, 2, batch_first=batch_first)
+    query, key, value = torch.rand(3, 5, 6, 8)
+    moments = input_moments(layer, [{"query": query, "key": key, "value": value}])
+    assert moments.keys() == {"in_proj_weight"}  # the last projection is not called as a layer
+    for moment, x in zip(moments["in_proj_weight"], (query, key, value), strict=True):
+        flat = x.flatten(0, 1).double()
+        np.testing.assert_allclose(moment, flat.T @ flat, rtol=1e-5)
+
+
+def test_a_layer_too_wide_for_the_memory_is_rounded_in_blocks_of_its_inputs():
+    torch.manual_seed(0)
+    layer, x = nn.Linear(300, 5), torch.rand(50, 300)
+    with pytest.warns(UserWarning, match="blocks of 64 inputs"):
+        blocks = input_moments(layer, [(x,)], memory=500_000)["weight"]
+    whole = input_moments(layer, [(x,)])["weight"]
+    assert [block.shape[1] for block in blocks] == [64, 64, 64, 64, 44]
+    np.testing.assert_allclose(blocks[1], whole[:, 64:128, 64:128], rtol=1e-6)
+    weights = layer.weight.detach().numpy()
+    values = np.linspace(-0.06, 0.06, 5).astype(np.float16)
+    code = ScalarCode(np.zeros(weights.shape, np.uint8), "b")
+    found = compensate({"w": weights}, {"w": code}, {"b": values}, {"w": blocks})["w"].indices
+    part = ScalarCode(np.zeros((5, 44), np.uint8), "b")
+    last = compensate({"w": weights[:, 256:]}, {"w": part}, {"b": values}, {"w": blocks[4]})["w"].indices
+    np.testing.assert_array_equal(found[:, 256:], last)
 
 
 def test_outputs_come_out_closer_at_the_same_codebook():

@@ -75,7 +75,11 @@ def test_training_gains_over_the_same_clusters_untrained(network, task, compress
     outputs = training.logits(network, train.images)
     tensors = weight_tensors(network)
     bits = _bits_within(len(compressed.to_bytes()), compressed)
-    untrained = assemble(network, rate_distortion_layers(tensors, rate_distortion_weight(tensors, bits)), task)
+    untrained = assemble(
+        network,
+        rate_distortion_layers(tensors, rate_distortion_weight(tensors, bits)),
+        calibration=task.calibration(seed=0),
+    )
     files = [compressed.to_module(), untrained.to_module()]
     trained, before = (training.kl_divergence(outputs, training.logits(file, train.images)) for file in files)
     assert trained < 0.8 * before

@@ -27,32 +27,32 @@ def test_a_wider_step_takes_fewer_bits(network):
 def test_the_table_measures_what_a_single_coded_layer_costs(task, network):
     tensors, divergence = weight_tensors(network), Divergence(network, task, images=100)
     options = [dpnet.optimal_layers(tensors, k) for k in (2, 8)]
-    table = rate_distortion_table(network, task, tensors, options, divergence)
+    table = rate_distortion_table(network, tensors, options, divergence)
     layer = list(tensors).index("conv2.weight")
     first = table.options[0]
     alone = Coded({"conv2.weight": first.codes["conv2.weight"]}, first.codebooks)
-    alone = assemble(network, alone, task, reestimate=False)
+    alone = assemble(network, alone)
     # Batch norm and the dense layers are stored in half precision in the file, so the two agree only nearly.
     assert table.divergence[layer, 0] == pytest.approx(divergence(alone), rel=0.05)
-    whole = assemble(network, table.options[1], task, reestimate=False)
+    whole = assemble(network, table.options[1])
     assert table.bytes[:, 1].sum() + table.rest == len(whole.to_bytes())
 
 
 def test_a_stopped_table_resumes(task, network, tmp_path, monkeypatch):
     tensors, divergence = weight_tensors(network), Divergence(network, task, images=20)
     options = [dpnet.optimal_layers(tensors, k) for k in (2, 4)]
-    first = rate_distortion_table(network, task, tensors, options, divergence, folder=tmp_path)
+    first = rate_distortion_table(network, tensors, options, divergence, folder=tmp_path)
     monkeypatch.setattr(training, "kl_divergence", lambda *_: pytest.fail("measured again"))
-    again = rate_distortion_table(network, task, tensors, options, divergence, folder=tmp_path)
+    again = rate_distortion_table(network, tensors, options, divergence, folder=tmp_path)
     np.testing.assert_array_equal(again.divergence, first.divergence)
     np.testing.assert_array_equal(again.bytes, first.bytes)
     assert again.least == first.bytes.min(1).sum() + first.rest
-    swapped = rate_distortion_table(network, task, tensors, options[::-1], divergence, folder=tmp_path)
+    swapped = rate_distortion_table(network, tensors, options[::-1], divergence, folder=tmp_path)
     np.testing.assert_array_equal(swapped.bytes, first.bytes[:, ::-1])  # options are known by what they are
     with pytest.raises(ValueError, match="made with another images"):
-        rate_distortion_table(network, task, tensors, options, Divergence(network, task, images=30), folder=tmp_path)
+        rate_distortion_table(network, tensors, options, Divergence(network, task, images=30), folder=tmp_path)
     with pytest.raises(pytest.fail.Exception, match="measured again"):
-        rate_distortion_table(network, task, tensors, [dpnet.optimal_layers(tensors, 3)], divergence, folder=tmp_path)
+        rate_distortion_table(network, tensors, [dpnet.optimal_layers(tensors, 3)], divergence, folder=tmp_path)
 
 
 def test_no_clustering_beats_the_optimum():

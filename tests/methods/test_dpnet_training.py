@@ -185,7 +185,7 @@ def test_the_file_is_the_network_that_was_trained(task, network, variant, monkey
     compressed.save(tmp_path / "file.bitbook")
     loaded = codes.load(tmp_path / "file.bitbook")
     assert all(len(book) <= 3 for book in loaded.codebooks.values()) and len(loaded.codes) == 4
-    training.reestimate_batch_norm(trained[0], task.train().images, seed=0, augmentation=task.recipe.augmentation)
+    training.reestimate_batch_norm(trained[0], task.calibration(seed=0))
     images = task.calibration(200, seed=9)
     ours, theirs = training.logits(loaded.to_module(), images), training.logits(trained[0], images)
     torch.testing.assert_close(ours, theirs, rtol=0.02, atol=0.02)  # values, biases and batch norm in half precision
@@ -223,7 +223,9 @@ def test_shared_values_can_be_tuned_after_a_finished_training(task, network, tmp
 @pytest.mark.parametrize("variant", ["DPR", "DPQ", "k-means", "uniform"])
 def test_training_beats_the_optimal_clusters_alone(task, network, variant):
     divergence = Divergence(network, task, images=500)
-    untrained = divergence(assemble(network, dpnet.optimal_layers(weight_tensors(network), 2), task))
+    untrained = divergence(
+        assemble(network, dpnet.optimal_layers(weight_tensors(network), 2), calibration=task.calibration(seed=0))
+    )
     assert (
         divergence(run(network, task, variant, k=2, epochs=4))
         < (0.4 if variant in ("DPQ", "uniform") else 0.8) * untrained

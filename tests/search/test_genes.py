@@ -208,9 +208,9 @@ def test_the_fast_divergence_ranks_like_the_full_one(task, network):
         coded = moea_bins.shared_bins(tensors, k)
         weights = coded.decode()
         quick.append(fast(weights)[1])
-        slow.append(full(assemble(network, coded, task)))
+        slow.append(full(assemble(network, coded, calibration=task.calibration(seed=0))))
         kept.append(fast(weights, reestimate=False)[1])
-        plain = full(assemble(network, coded, task, reestimate=False))
+        plain = full(assemble(network, coded))
         assert kept[-1] == pytest.approx(plain, rel=0.05, abs=1e-4)
     np.testing.assert_array_equal(np.argsort(quick), np.argsort(slow))
     np.testing.assert_allclose(quick, slow, rtol=0.3, atol=1e-3)
@@ -239,7 +239,7 @@ def test_stored_precision_is_that_of_the_file(task):
     fast = FastDivergence(network, task, images=120)
     tensors = {name: v.detach().numpy() for name, v in network.named_parameters() if v.ndim > 1}
     fast(tensors, mantissa=3)
-    file = assemble(fast.module, Coded({}, {}), task, reestimate=False, mantissa=3)
+    file = assemble(fast.module, Coded({}, {}), mantissa=3)
     state = file.decode()
     for name, norm in fast.module.named_modules():
         if isinstance(norm, nn.BatchNorm2d):

@@ -108,7 +108,7 @@ def test_candidates_cost_the_bytes_of_their_file(genes, task):
     coded = genes.cost.codes(point.genes)
     genes.cost.divergence(coded.decode())
     mantissa = genes.genes.mantissa(point.genes)
-    whole = assemble(genes.cost.divergence.module, coded, task, reestimate=False, mantissa=mantissa)
+    whole = assemble(genes.cost.divergence.module, coded, mantissa=mantissa)
     assert len(whole.to_bytes()) == point.file_bytes
     # The coder learns in context, which the entropy of single layers does not know of.
     sections = {name: sum(r.bytes for r in whole.ledger().rows if r.section == name) for name in coded.codes}

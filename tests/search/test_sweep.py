@@ -55,8 +55,8 @@ def test_divergence_is_that_of_the_outputs_in_float64(task, network, tmp_path):
 def test_assemble_leaves_the_network_alone_and_reestimates(task, network):
     before = {name: value.clone() for name, value in network.state_dict().items()}
     coded = moea_bins.shared_bins(weight_tensors(network), 8)
-    kept = assemble(network, coded, task, reestimate=False)
-    anew = assemble(network, coded, task)
+    kept = assemble(network, coded)
+    anew = assemble(network, coded, calibration=task.calibration(seed=0))
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
     norm = next(iter(kept.batch_norm))
     assert not np.array_equal(kept.batch_norm[norm], anew.batch_norm[norm])
@@ -91,11 +91,7 @@ def test_a_module_of_ones_own_with_its_own_epsilon(task, epsilon, tmp_path):
     for norm in norms:
         norm.running_var.fill_(1e-4)
     coded = moea_bins.shared_bins(weight_tensors(own), 5000)
-    if epsilon is None:
-        with pytest.raises(ValueError, match="epsilon"):
-            assemble(own, coded, task, reestimate=False)
-        return
-    assemble(own, coded, task, reestimate=False).save(tmp_path / "own.bitbook")
+    assemble(own, coded).save(tmp_path / "own.bitbook")
     images = task.calibration(20, seed=0)
     with pytest.raises(ValueError, match="unknown network factory"):
         bitbook.load(tmp_path / "own.bitbook").to_module()

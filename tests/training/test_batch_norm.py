@@ -15,7 +15,7 @@ def test_statistics_are_the_weighted_average_over_batches():
     first, second = nn.BatchNorm2d(3, momentum=0.25).double(), nn.BatchNorm2d(3).double()
     nn.init.uniform_(first.weight, 1, 2)
     network = nn.Sequential(first, nn.ReLU(), nn.Dropout(0.9), second).eval()
-    reestimate_batch_norm(network, images, seed=5, augmentation="none", count=50, batch_size=20)
+    reestimate_batch_norm(network, sample(images, 50, policy="none", seed=5), batch_size=20)
 
     mean, variance = torch.zeros(2, 3, dtype=torch.float64), torch.zeros(2, 3, dtype=torch.float64)
     for batch in sample(images, 50, policy="none", seed=5).split(20):  # 20, 20 and 10 images
@@ -38,7 +38,7 @@ def test_float32_networks_agree_with_float64_ones():
     double = networks.build({"factory": "digits_cnn", "arguments": {}}, seed=0).double()
     images = torch.randint(0, 256, (300, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     for network in (single, double):
-        reestimate_batch_norm(network, images, seed=1, augmentation="crop1", count=400, batch_size=100)
+        reestimate_batch_norm(network, sample(images, 400, policy="crop1", seed=1), batch_size=100)
     for name, value in double.state_dict().items():
         assert single.state_dict()[name].numpy() == pytest.approx(value.numpy(), rel=1e-4, abs=1e-5), name
         if name.endswith("running_var"):
@@ -53,12 +53,37 @@ def test_an_interruption_leaves_the_momentum_as_it_was():
 
     layer.register_forward_hook(interrupt)
     with pytest.raises(KeyboardInterrupt):
-        reestimate_batch_norm(layer.eval(), torch.rand(4, 3, 2, 2), seed=0, augmentation="none", count=4)
+        reestimate_batch_norm(layer.eval(), torch.rand(4, 3, 2, 2))
     assert layer.momentum == 0.25 and not layer.training
 
 
 def test_a_network_without_batch_norm_is_left_alone():
     network = networks.build({"factory": "lenet5", "arguments": {}}, seed=0)
     before = networks.checksum(network.state_dict())
-    reestimate_batch_norm(network, torch.zeros(1, 1, 28, 28, dtype=torch.uint8), seed=0, augmentation="none")
+    reestimate_batch_norm(network, torch.zeros(1, 1, 28, 28, dtype=torch.uint8))
     assert networks.checksum(network.state_dict()) == before
+
+
+def test_a_batch_norm_that_is_used_twice_gets_the_average_over_its_uses():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm = nn.BatchNorm1d(2)
+
+        def forward(self, x):
+            return self.norm(x) + self.norm(3 * x + 1)
+
+    network, x = Twice().double(), torch.randn(60, 2, dtype=torch.float64)
+    reestimate_batch_norm(network, x, batch_size=60)
+    uses = (x, 3 * x + 1)
+    torch.testing.assert_close(network.norm.running_mean, sum(use.mean(0) for use in uses) / 2)
+    torch.testing.assert_close(network.norm.running_var, sum(use.var(0) for use in uses) / 2)
+
+
+def test_batches_of_arguments_count_by_their_length_and_a_batch_of_one_is_refused():
+    network, x = nn.Sequential(nn.BatchNorm1d(2)).double(), torch.randn(50, 2, dtype=torch.float64)
+    reestimate_batch_norm(network, [(x[:40],), {"input": x[40:]}])
+    expected = (x[:40].var(0) * 40 + x[40:].var(0) * 10) / 50
+    torch.testing.assert_close(network[0].running_var, expected)
+    with pytest.raises(ValueError, match="larger batches"):
+        reestimate_batch_norm(network, [(x[:1],)])

@@ -37,3 +37,19 @@ def test_divergence_is_the_relative_entropy_of_the_softmax():
     half = torch.tensor([[0.0, 0.0]])
     assert kl_divergence(half, torch.tensor([[0.0, math.log(3.0)]])) == pytest.approx(0.5 * math.log(4 / 3))
     assert kl_divergence(half, half + 5) == 0
+
+
+def test_one_logit_is_a_yes_or_a_no():
+    reference, other = torch.tensor([[0.0], [0.0]]), torch.tensor([[math.log(3.0)], [0.0]])
+    expected = 0.5 * (0.5 * math.log(0.5 / 0.75) + 0.5 * math.log(0.5 / 0.25))
+    assert kl_divergence(reference, other) == pytest.approx(expected)
+    assert kl_divergence(reference[:, 0], other[:, 0]) == pytest.approx(expected)
+
+
+def test_many_labels_are_a_yes_or_a_no_each():
+    reference, other = torch.zeros(1, 2), torch.tensor([[math.log(3.0), math.log(3.0)]])
+    expected = 2 * (0.5 * math.log(0.5 / 0.75) + 0.5 * math.log(0.5 / 0.25))
+    assert kl_divergence(reference, other, labels="many") == pytest.approx(expected)
+    assert kl_divergence(reference, other) == pytest.approx(0)
+    with pytest.raises(ValueError, match="'one' or 'many'"):
+        kl_divergence(reference, other, labels="softmax")

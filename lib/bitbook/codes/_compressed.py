@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Mapping
@@ -33,7 +34,8 @@ class Compressed:
     they are, float16 or float32. batch_norm: by module name, (2, C) scale and shift of a folded batch norm, or (4, C)
     weight, bias, mean and variance of a whole one. specification: a factory of bitbook.networks and its JSON
     arguments. original_parameters: trainable parameters of the network before compression. half_source: whether its
-    weights were really float16. epsilon: the batch norms' own.
+    weights were really float16. epsilon: the batch norms' own. notes: remarks on tensors, by name, for `summary`; not
+    part of the file.
 
     Raises ValueError, naming the tensor, where parts do not fit together.
     """
@@ -46,6 +48,7 @@ class Compressed:
     batch_norm: Mapping[str, np.ndarray] = field(default_factory=dict)
     half_source: bool = False
     epsilon: float = 1e-5
+    notes: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         codebooks = {name: frozen_floats(book, f"codebook {name!r}") for name, book in self.codebooks.items()}
@@ -75,7 +78,8 @@ class Compressed:
         if not isinstance(self.specification, Mapping):
             raise ValueError("specification must be a dict that JSON can hold")
         specification = json.loads(json.dumps(self.specification, allow_nan=False))
-        for name, value in (("codes", self.codes), ("codebooks", codebooks), ("dense", dense), ("batch_norm", norms)):
+        parts = {"codes": self.codes, "codebooks": codebooks, "dense": dense, "batch_norm": norms, "notes": self.notes}
+        for name, value in parts.items():
             object.__setattr__(self, name, MappingProxyType(dict(sorted(value.items()))))
         object.__setattr__(self, "specification", specification)
 
@@ -93,25 +97,33 @@ class Compressed:
         original_parameters: int | None = None,
         half_source: bool = False,
         epsilon: float = 1e-5,
+        epsilons: Mapping[str, float] | None = None,
     ) -> Compressed:
         """Return a Compressed of a whole state dict: what has no code is stored dense, batch norms folded or whole.
 
         batch_norm: "folded" or "whole". dtype: float16 or float32, of dense entries and batch norms; mantissa: bits
-        that float16 numbers keep of their 10. original_parameters: by default counted from the state.
+        that float16 numbers keep of their 10; what float16 cannot hold, and statistics that are not a batch norm's, are
+        stored as float32. original_parameters: by default counted from the state. epsilons: each batch norm's own, by
+        module name; by default everything with a weight and a running variance is one, with this epsilon.
         """
         if batch_norm not in ("folded", "whole") or not 0 <= mantissa <= 10:
             raise ValueError("batch_norm must be 'folded' or 'whole', mantissa a number from 0 to 10")
         state = {name: np.asarray(v) for name, v in state.items() if not name.endswith("num_batches_tracked")}
-        modules = [name.removesuffix(".running_var") for name in state if name.endswith(".running_var")]
-        modules = [module for module in modules if f"{module}.weight" in state]  # others have nothing to fold into
+        if epsilons is None:
+            modules = [name.removesuffix(".running_var") for name in state if name.endswith(".running_var")]
+            epsilons = {module: epsilon for module in modules if f"{module}.weight" in state}
+        modules = list(epsilons)
 
         def stored(values: np.ndarray) -> np.ndarray:
-            return rounded(values, mantissa) if dtype == np.float16 else values.astype(dtype)
+            if dtype == np.float16 and (values.size == 0 or np.abs(values).max() < 65504):
+                return rounded(values, mantissa)
+            return values.astype(np.float32 if dtype == np.float16 else dtype)
 
         norms = {}
-        for module in modules:
+        for module, own in epsilons.items():
             weight, bias, mean, var = (state[f"{module}.{entry}"].astype(np.float64) for entry in BATCH_NORM)
-            scale = weight / np.sqrt(var + epsilon)  # (C,)
+            # (C,); decoded, it is multiplied by sqrt(1 + epsilon), and the module divides by sqrt(1 + own)
+            scale = weight / np.sqrt(var + own) * (math.sqrt(1 + own) / math.sqrt(1 + epsilon))
             rows = {"folded": (scale, bias - mean * scale), "whole": (weight, bias, mean, var)}[batch_norm]
             norms[module] = stored(np.stack(rows))
         buffers = {f"{module}.{entry}" for module in modules for entry in BATCH_NORM}
@@ -120,7 +132,11 @@ class Compressed:
         return cls(
             codes=codes,
             codebooks=codebooks,
-            dense={name: stored(v) for name, v in state.items() if name not in codes and name not in buffers},
+            dense={
+                name: v.astype(np.float32) if name.endswith((".running_mean", ".running_var")) else stored(v)
+                for name, v in state.items()
+                if name not in codes and name not in buffers
+            },
             specification=specification,
             original_parameters=original_parameters,
             batch_norm=norms,
@@ -159,6 +175,18 @@ class Compressed:
     def ledger(self) -> Ledger:
         """Return where every byte of the file goes."""
         return self._file[1]
+
+    def noted(self, notes: Mapping[str, str]) -> Compressed:
+        """Return the same with these notes."""
+        other = dataclasses.replace(self, notes=notes)
+        vars(other).update(vars(self) | {"notes": other.notes})  # what was encoded is not encoded again
+        return other
+
+    def summary(self) -> str:
+        """Return what is coded and what is dense, tensor by tensor, with the notes of whoever compressed it."""
+        from ._summary import summary
+
+        return summary(self)
 
     @property
     def ratio(self) -> float:

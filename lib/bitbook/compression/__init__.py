@@ -2,8 +2,9 @@
 
 from bitbook.compression import _baseline as baseline
 from bitbook.compression._allocate import allocate
-from bitbook.compression._assemble import assemble, weight_tensors
+from bitbook.compression._assemble import assemble
 from bitbook.compression._compensate import compensate, input_moments, layer_inputs
+from bitbook.compression._compress import compress
 from bitbook.compression._divergence import Divergence
 from bitbook.compression._front import beside, bytes_at, front, nondominated, pick
 from bitbook.compression._grid_search import Rounded, grid_to_budget
@@ -12,6 +13,7 @@ from bitbook.compression._learned_step import LSQ, LearnedStep
 from bitbook.compression._measure import measure
 from bitbook.compression._rate_distortion import RateDistortionTable, rate_distortion_table
 from bitbook.compression._retrain import Retraining, retrain
+from bitbook.compression._select import select, weight_tensors
 
 __all__ = [
     "LSQ",
@@ -26,6 +28,7 @@ __all__ = [
     "beside",
     "bytes_at",
     "compensate",
+    "compress",
     "front",
     "grid_to_budget",
     "input_moments",
@@ -36,5 +39,6 @@ __all__ = [
     "pick",
     "rate_distortion_table",
     "retrain",
+    "select",
     "weight_tensors",
 ]

@@ -2,69 +2,94 @@
 
 from __future__ import annotations
 
-import copy
+from collections import Counter
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parameter import is_lazy
 
 from bitbook import training
-from bitbook.codes import Coded, Compressed
-from bitbook.datasets import ImageFiles
-from bitbook.tasks import Task
-
-
-def weight_tensors(network: nn.Module) -> dict[str, np.ndarray]:
-    """Return the weights of convolutions and linear layers, by state-dict name, as float32.
-
-    Raises ValueError for a network without such weights.
-    """
-    tensors = {name: _array(value) for name, value in network.named_parameters() if value.ndim > 1}
-    if not tensors:
-        raise ValueError("the network has no weights to share: give one with convolutions or linear layers")
-    return tensors
+from bitbook.codes import Code, Coded, Compressed
+from bitbook.compression._select import array
+from bitbook.networks import batch_norms, is_plain, plain_copy, unwrapped
 
 
 def assemble(
     network: nn.Module,
     coded: Coded,
-    task: Task,
     *,
-    reestimate: bool = True,
-    seed: int = 0,
-    images: Tensor | ImageFiles | None = None,
+    calibration: Tensor | Iterable[training.Batch] | None = None,
     mantissa: int = 10,
 ) -> Compressed:
     """Return a network with these codes as Compressed; the network itself is left as it is.
 
-    reestimate: whether the batch norms' statistics are taken again, on augmented training images drawn by the seed from
-    `images`, by default the task's, which are then read from disk: a search reads them once and gives them. mantissa:
-    bits that the float16 numbers of batch norms and biases keep of their 10. A network without a `specification`, of
-    which bitbook.networks knows nothing, can be loaded back only `into` a module.
-    Raises ValueError where batch norms differ in their epsilon.
+    A batch norm is folded with its own epsilon. A parameter with several names is stored under the first. A network
+    without a `specification`, of which bitbook.networks knows nothing, can be loaded back only `into` a module.
+
+    Args:
+        network: any module; wrappers are taken off, parametrised weights are stored as the network computes them.
+        coded: codes of parameters, by name, with their codebooks.
+        calibration: on which the batch norms' statistics are taken again: (N, C, H, W) images such as
+            `Task.calibration` draws, or batches as `training.run` takes them; None keeps them.
+        mantissa: bits that the float16 numbers of batch norms and biases keep of their 10.
+
+    Raises:
+        ValueError: naming the tensor, for entries that no file can hold.
     """
-    epsilons = {module.eps for module in network.modules() if isinstance(module, _BatchNorm)} or {1e-5}
-    if len(epsilons) > 1:
-        raise ValueError(f"batch norms with different epsilons {sorted(epsilons)} do not go into one file: unify them")
-    rounded = copy.deepcopy(network)
-    parameters = dict(rounded.named_parameters())
-    with torch.no_grad():
-        for name, weights in coded.decode().items():
-            parameters[name].copy_(torch.from_numpy(weights))
-    if reestimate:
-        images = task.calibration_images().images if images is None else images
-        training.reestimate_batch_norm(rounded, images, seed=seed, augmentation=task.recipe.augmentation)
+    network = unwrapped(network)
+    parameters = list(network.parameters())
+    specification = getattr(network, "specification", _foreign(network))
+    if calibration is not None or not is_plain(network):
+        network = plain_copy(network)
+        named = dict(network.named_parameters())
+        with torch.no_grad():
+            for name, weights in coded.decode().items():
+                named[name].copy_(torch.from_numpy(weights))
+        if calibration is not None:
+            training.reestimate_batch_norm(network, calibration)
+    norms = {
+        name: norm.eps
+        for name, norm in batch_norms(network).items()
+        if name and norm.weight is not None and norm.bias is not None
+    }
+    trainable = [value for value in parameters if value.requires_grad] or parameters
+    usual = Counter(eps for eps in norms.values() if 0 < eps < 1).most_common(1)
     return Compressed.from_state(
-        {name: _array(value) for name, value in rounded.state_dict().items()},
+        _state(network, coded.codes),
         codes=coded.codes,
         codebooks=coded.codebooks,
-        specification=getattr(network, "specification", {"factory": type(network).__qualname__, "arguments": {}}),
-        original_parameters=sum(value.numel() for value in network.parameters()),
-        epsilon=epsilons.pop(),
+        specification=specification,
+        original_parameters=sum(value.numel() for value in trainable),
+        half_source=all(value.dtype == torch.float16 for value in parameters),
+        epsilon=usual[0][0] if usual else 1e-5,
+        epsilons=norms,
         mantissa=mantissa,
     )
 
 
-def _array(value: Tensor) -> np.ndarray:
-    return value.detach().float().cpu().numpy()
+def _foreign(network: nn.Module) -> dict:
+    """A specification that no factory of bitbook.networks answers to: it only says whose class the network is."""
+    return {"factory": f"{type(network).__module__}:{type(network).__qualname__}", "arguments": {}}
+
+
+def _state(network: nn.Module, codes: Mapping[str, Code]) -> dict[str, np.ndarray]:
+    """The entries without a code, each tensor once, under the name that has a code or else the first."""
+    entries = network.state_dict(keep_vars=True)
+    seen: set[int] = set()
+    state: dict[str, np.ndarray] = {}
+    for name in sorted(entries, key=lambda name: name not in codes):
+        value = entries[name]
+        if not isinstance(value, Tensor):
+            raise ValueError(f"{name}: {type(value).__name__} in a state dict is not stored in files; only tensors are")
+        if is_lazy(value):
+            raise ValueError(f"{name}: a lazy layer has no weights yet; run the network once before compressing it")
+        if value.is_complex():
+            raise ValueError(f"{name}: complex numbers are not stored in files; keep real and imaginary part apart")
+        if id(value) not in seen and name not in codes:
+            state[name] = array(value)
+            if not np.isfinite(state[name]).all():
+                raise ValueError(f"{name} holds NaN or infinity: mend the network before compressing it")
+        seen.add(id(value))
+    return state

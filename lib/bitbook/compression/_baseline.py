@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from torch import nn
 
-from bitbook.codes import Coded, Compressed, ScalarCode
-from bitbook.compression._assemble import assemble, weight_tensors
-from bitbook.tasks import Task
+from bitbook.codes import Coded, ScalarCode
 
 
 def grid(tensors: Mapping[str, np.ndarray], step: float) -> Coded:
@@ -26,9 +23,12 @@ def grid(tensors: Mapping[str, np.ndarray], step: float) -> Coded:
     if high - low >= 65536:
         raise ValueError(f"a step of {step} gives {high - low + 1:.0f} levels, more than 65,536; take a larger one")
     codes = {name: ScalarCode((level - low).astype(np.uint16), "grid") for name, level in levels.items()}
-    return Coded(codes, {"grid": (np.arange(low, high + 1) * step).astype(np.float16)})
+    return Coded(codes, {"grid": stored_values(np.arange(low, high + 1) * step)})
 
 
-def compress(network: nn.Module, task: Task, *, step: float, reestimate: bool = True, seed: int = 0) -> Compressed:
-    """Compress a network to one uniform grid, without retraining."""
-    return assemble(network, grid(weight_tensors(network), step), task, reestimate=reestimate, seed=seed)
+def stored_values(values: np.ndarray) -> np.ndarray:
+    """Codebook entries as float16, or as float32 where float16 is out of range or too coarse for the smallest."""
+    with np.errstate(over="ignore"):
+        half = values.astype(np.float16)
+    smallest = np.abs(values[values != 0]).min(initial=1.0)
+    return half if np.isfinite(half).all() and smallest > 2**-16 else values.astype(np.float32)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 
-from torch import nn
+from torch import Tensor, nn
 
 from bitbook import training
 from bitbook.codes import Compressed
@@ -21,8 +21,13 @@ class Divergence:
         # Other images than those that the same seed draws for the batch-norm re-estimation.
         self.images = task.calibration(images, seed=seed + 1_000_000)  # (images, C, H, W)
         self.float_logits = training.logits(network, self.images)  # (images, classes)
+        self._labels = task.labels
         self._into = copy.deepcopy(network)
 
     def __call__(self, compressed: Compressed) -> float:
         module = compressed.to_module(into=self._into)
-        return training.kl_divergence(self.float_logits, training.logits(module, self.images))
+        return self.of(training.logits(module, self.images))
+
+    def of(self, logits: Tensor) -> float:
+        """Return the divergence of outputs (images, classes)."""
+        return training.kl_divergence(self.float_logits, logits, labels=self._labels)

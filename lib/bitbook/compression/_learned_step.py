@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bitbook import training
-from bitbook.compression._assemble import weight_tensors
+from bitbook.compression._select import weight_tensors
 
 
 class _Rounded(torch.autograd.Function):

@@ -20,7 +20,6 @@ from bitbook.compression._compensate import compensate
 from bitbook.compression._divergence import Divergence
 from bitbook.files import Cache
 from bitbook.networks import checksum
-from bitbook.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,6 @@ class RateDistortionTable:
 
 def rate_distortion_table(
     network: nn.Module,
-    task: Task,
     tensors: Mapping[str, np.ndarray],
     options: Sequence[Coded],
     divergence: Divergence,
@@ -70,20 +68,20 @@ def rate_distortion_table(
     tensors: the weights, by name. options: with a codebook of the layer's own name for each layer.
     folder: keeps each option's measurements, so that a stopped table resumes; None keeps nothing. moments: of
     `input_moments`; then rounding is compensated, at this price of a bit. Raises ValueError where the folder holds the
-    measurements of another network, task or images.
+    measurements of another network or of other images.
     """
     if moments is not None:
         options = [compensate(tensors, coded, moments, price=price) for coded in options]
     sizes = np.zeros((len(tensors), len(options)))
     costs = np.zeros((len(tensors), len(options)))
     images = checksum({"images": divergence.images, "logits": divergence.float_logits})
-    identity = {"network": checksum(network.state_dict()), "task": task.name, "images": images}
+    identity = {"network": checksum(network.state_dict()), "images": images}
     kept = Cache(folder, identity) if folder else None
     scratch = copy.deepcopy(network)
     weights = dict(scratch.named_parameters())
     with tqdm(total=costs.size, desc="layers and options", unit="pass") as bar:
         for o, coded in enumerate(options):
-            ledger = assemble(network, coded, task, reestimate=False).ledger()
+            ledger = assemble(network, coded).ledger()
             decoded = coded.decode()
             option = checksum(decoded | {f"codebook of {name}": book for name, book in coded.codebooks.items()})
             if kept is not None and option in kept:

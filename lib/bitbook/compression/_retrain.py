@@ -81,4 +81,4 @@ def retrain(
         recipe = dataclasses.replace(recipe, epochs=options.codebook_epochs, learning_rate=rate)
         own = {"scheme": training.CodebookTuning(done.coded), "folder": folder and folder / "codebooks"}
         done = training.fit(done.network, data.images, data.labels, recipe, **common, **own)
-    return assemble(done.network, done.coded, task, reestimate=reestimate, seed=seed)
+    return assemble(done.network, done.coded, calibration=task.calibration(seed=seed) if reestimate else None)

@@ -6,7 +6,7 @@ from bitbook.datasets._canonical import SETS
 from bitbook.datasets._dataset import Dataset, DatasetDamaged, DatasetMissing, folder
 from bitbook.datasets._download import DownloadFailed, download
 from bitbook.datasets._image_folder import ImageFiles, batches
-from bitbook.datasets._loading import fingerprint, load, observe_test_reads
+from bitbook.datasets._loading import NamedImages, OwnImages, fingerprint, load, observe_test_reads
 from bitbook.datasets._official import SOURCES, fetch
 
 __all__ = [
@@ -17,6 +17,8 @@ __all__ = [
     "DatasetMissing",
     "DownloadFailed",
     "ImageFiles",
+    "NamedImages",
+    "OwnImages",
     "batches",
     "download",
     "fetch",

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from bitbook.datasets import _canonical as canonical
 from bitbook.datasets import _image_folder as image_folder
-from bitbook.datasets._dataset import Dataset
+from bitbook.datasets._dataset import Dataset, DatasetMissing
 
 _observers: list[Callable[[str], None]] = []  # one at most
 
@@ -41,8 +42,7 @@ def load(name: str, *, split: str) -> Dataset:
         images = torch.from_numpy(pixels).permute(0, 3, 1, 2)
         classes = canonical.SETS[name].classes
     if split == "test":
-        for observer in _observers:
-            observer(name)
+        _observe(name)
     return Dataset(name=name, images=images, labels=torch.from_numpy(labels.astype(np.int64)), classes=classes)
 
 
@@ -63,10 +63,98 @@ def fingerprint(name: str, *, splits: Iterable[str] | None = None) -> dict[str, 
             images, labels = canonical.read(name, split)
             contents = (image.tobytes() + bytes([label]) for image, label in zip(images, labels, strict=True))
             shape = images.shape[1:]
-        digests = sorted(hashlib.sha256(content).digest() for content in contents)
-        mark = hashlib.sha256(b"".join(digests)).hexdigest()
-        marks[split] = {"count": len(labels), "shape": list(shape), "hash": mark}
+        marks[split] = _mark(contents, len(labels), shape)
     return marks
+
+
+class NamedImages:
+    """The images of a data set that `load` knows by name.
+
+    calibration: name of a set that stands in for training images that are not at hand.
+    """
+
+    def __init__(self, name: str, *, calibration: str | None = None) -> None:
+        self.name, self._stand_in = name, calibration
+
+    def train(self) -> Dataset:
+        """The labelled training images. Raises DatasetMissing where they are not at hand."""
+        return load(self.name, split="train")
+
+    def test(self) -> Dataset:
+        """The labelled test images; each call counts as a read."""
+        return load(self.name, split="test")
+
+    def calibration(self) -> Dataset:
+        """The training images, or those that stand in for them; the name of what is returned says which."""
+        try:
+            return self.train()
+        except DatasetMissing:
+            if self._stand_in is None:
+                raise
+            return load(self._stand_in, split="train")
+
+    def fingerprint(self) -> dict:
+        """The fingerprints of the images in use per split, plain JSON."""
+        train = self.calibration().name
+        if train == self.name:
+            return {"dataset": self.name, "splits": fingerprint(self.name)}
+        stand_in = fingerprint(train, splits=("train",))["train"]
+        splits = {"train": {"dataset": train, **stand_in}, **fingerprint(self.name, splits=("test",))}
+        return {"dataset": self.name, "splits": splits}
+
+
+class OwnImages:
+    """Images of one's own, in memory.
+
+    train, test: each a pair of images uint8 (N, C, H, W) and labels int64 (N,). Raises ValueError for another form.
+    """
+
+    def __init__(self, name: str, *, train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor]) -> None:
+        self.name = name
+        classes = 1 + max(int(labels.max()) if len(labels) else 0 for _, labels in (train, test))
+        self._splits: dict[str, Dataset] = {}
+        for split, (images, labels) in (("train", train), ("test", test)):
+            if images.dtype != torch.uint8 or images.ndim != 4 or labels.shape != images.shape[:1]:
+                raise ValueError(
+                    f"{name}: {split} is images uint8 (N, C, H, W) and labels (N,), "
+                    f"not {images.dtype} {tuple(images.shape)} and {tuple(labels.shape)}"
+                )
+            channels_last = images.contiguous(memory_format=torch.channels_last)
+            self._splits[split] = Dataset(name=name, images=channels_last, labels=labels.long(), classes=classes)
+
+    def train(self) -> Dataset:
+        """The labelled training images."""
+        return self._splits["train"]
+
+    def test(self) -> Dataset:
+        """The labelled test images; each call counts as a read."""
+        _observe(self.name)
+        return self._splits["test"]
+
+    def calibration(self) -> Dataset:
+        """The training images."""
+        return self.train()
+
+    def fingerprint(self) -> dict:
+        """The fingerprints of the images per split, plain JSON."""
+        marks = {}
+        for split, data in self._splits.items():
+            pixels = data.images.permute(0, 2, 3, 1).numpy()  # (N, H, W, C)
+            contents = (
+                image.tobytes() + int(y).to_bytes(8, "little") for image, y in zip(pixels, data.labels, strict=True)
+            )
+            marks[split] = _mark(contents, len(data), pixels.shape[1:])
+        return {"dataset": self.name, "splits": marks}
+
+
+def _observe(name: str) -> None:
+    for observer in _observers:
+        observer(name)
+
+
+def _mark(contents: Iterable[bytes], count: int, shape: tuple[int, ...]) -> dict:
+    digests = sorted(hashlib.sha256(content).digest() for content in contents)
+    return {"count": count, "shape": list(shape), "hash": hashlib.sha256(b"".join(digests)).hexdigest()}
 
 
 def _is_folder(name: str) -> bool:

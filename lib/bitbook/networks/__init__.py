@@ -20,6 +20,7 @@ from bitbook.networks._given import GIVEN, GivenWeights, WeightsDamaged, torchvi
 from bitbook.networks._lenet5 import lenet5
 from bitbook.networks._normalise import Normalise
 from bitbook.networks._resnet9 import resnet9
+from bitbook.networks._structure import bake, batch_norms, is_plain, plain_copy, plain_names, unwrapped
 from bitbook.networks._torchvision_classifier import torchvision_classifier
 from bitbook.networks._wide_resnet import wide_resnet
 from bitbook.networks.channel_graph import shrunk
@@ -30,10 +31,16 @@ __all__ = [
     "GivenWeights",
     "Normalise",
     "WeightsDamaged",
+    "bake",
+    "batch_norms",
     "build",
     "checksum",
+    "is_plain",
+    "plain_copy",
+    "plain_names",
     "torchvision_specification",
     "torchvision_weights",
+    "unwrapped",
 ]
 
 FACTORIES = {

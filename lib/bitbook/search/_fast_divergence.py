@@ -40,7 +40,7 @@ class FastDivergence:
             raise ValueError(f"the search needs at least one image, not {images}")
         if not 0 < temperature < math.inf:
             raise ValueError(f"the temperature must be finite and above zero, not {temperature}")
-        self.temperature = temperature
+        self.temperature, self._labels = temperature, task.labels
         train = task.calibration_images().images
         policy = task.recipe.augmentation
         self.images = training.sample(train, images, policy=policy, seed=seed + 1_000_000)
@@ -49,7 +49,7 @@ class FastDivergence:
         self._statistics: dict[str, tuple[Tensor, ...]] = {}  # own, re-estimated, and of the first images
         norms = self._norms(self.network)
         own = {name: (norm.running_mean.clone(), norm.running_var.clone()) for name, norm in norms.items()}
-        training.reestimate_batch_norm(self.network, train, seed=seed, augmentation=policy)
+        training.reestimate_batch_norm(self.network, training.sample(train, training.IMAGES, policy=policy, seed=seed))
         for name, norm in norms.items():
             self._statistics[name] = (*own[name], norm.running_mean.clone(), norm.running_var.clone())
         with self._watching(self._note):
@@ -111,7 +111,9 @@ class FastDivergence:
     def softened(self, logits: Tensor) -> float:
         """Return the softened divergence of outputs (n, classes) for the first n images, in nats an image."""
         reference = self.float_logits[: len(logits)]
-        return self.temperature**2 * training.kl_divergence(reference / self.temperature, logits / self.temperature)
+        return self.temperature**2 * training.kl_divergence(
+            reference / self.temperature, logits / self.temperature, labels=self._labels
+        )
 
     def restore(self, name: str, norm: _BatchNorm) -> None:
         """Make a batch norm of this name the network's own again."""

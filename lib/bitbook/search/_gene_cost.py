@@ -14,7 +14,6 @@ from bitbook.compression._assemble import assemble
 from bitbook.files import read_checked, write_checked
 from bitbook.search._fast_divergence import FastDivergence
 from bitbook.search._genes import Genes, Key
-from bitbook.tasks import Task
 
 CLEARLY = 0.98  # of a candidate's size: the entropy of its layers says this well what a file takes beside another's
 MARGIN = 1.02  # a candidate that is this much worse on the first images than one of fewer bytes is given up
@@ -39,8 +38,8 @@ class Point:
 class GeneCost:
     """What candidates cost; picklable, for workers. folder: keeps each layer's indices, by all that they depend on."""
 
-    def __init__(self, genes: Genes, divergence: FastDivergence, task: Task, folder: Path) -> None:
-        self.genes, self.divergence, self.task, self.folder = genes, divergence, task, folder.resolve()
+    def __init__(self, genes: Genes, divergence: FastDivergence, folder: Path) -> None:
+        self.genes, self.divergence, self.folder = genes, divergence, folder.resolve()
         self._known: dict[Key, np.ndarray] = {}
 
     def __getstate__(self) -> dict:
@@ -87,5 +86,5 @@ class GeneCost:
 
     def file_bytes(self, coded: Coded, mantissa: int) -> int:
         """Return the bytes of the file with the batch norms of the candidate evaluated last."""
-        file = assemble(self.divergence.module, coded, self.task, reestimate=False, mantissa=mantissa)
+        file = assemble(self.divergence.module, coded, mantissa=mantissa)
         return len(file.to_bytes())

@@ -14,10 +14,11 @@ from tqdm import tqdm
 
 from bitbook import training
 from bitbook.clustering import input_factor
-from bitbook.compression._assemble import assemble, weight_tensors
+from bitbook.compression._assemble import assemble
 from bitbook.compression._compensate import input_moments
 from bitbook.compression._divergence import Divergence
 from bitbook.compression._front import nondominated
+from bitbook.compression._select import weight_tensors
 from bitbook.files import Cache
 from bitbook.networks import checksum
 from bitbook.search._fast_divergence import FastDivergence
@@ -68,7 +69,7 @@ class GeneSearch:
             "temperature": temperature,
             "seed": seed,
         }
-        self.cost = GeneCost(self.genes, fast, task, folder / "layers")
+        self.cost = GeneCost(self.genes, fast, folder / "layers")
         self._sizes = Cache(folder / "layers", self.identity)
         self._points = Cache(folder / "points", self.identity)
         self._workers = Workers(self.cost, folder, workers=workers)
@@ -189,6 +190,7 @@ class GeneSearch:
         """
         train = self.task.calibration_images().images
         policy = self.task.recipe.augmentation
+        calibration = training.sample(train, training.IMAGES, policy=policy, seed=self.seed)
         own = training.sample(train, again, policy=policy, seed=self.seed + 3_000_000) if again else None
         kept = Cache(self.folder / f"members-{again}", self.identity | {"again": again})
         names = {point: hashlib.sha256(repr(point.genes).encode()).hexdigest()[:16] + ".bitbook" for point in points}
@@ -199,8 +201,8 @@ class GeneSearch:
                 coded = round_again(self.genes, point.genes, self.cost.divergence, own)
             else:
                 coded = self.cost.codes(point.genes)
-            options = {"seed": self.seed, "images": train, "mantissa": self.genes.mantissa(point.genes)}
-            compressed = assemble(self.network, coded, self.task, **options)
+            mantissa = self.genes.mantissa(point.genes)
+            compressed = assemble(self.network, coded, calibration=calibration, mantissa=mantissa)
             data = compressed.to_bytes()
             values = {
                 "setting": point.divergence,

@@ -11,9 +11,10 @@ from torch import nn
 from tqdm import tqdm
 
 from bitbook.codes import Coded, fixed_bits, huffman_bits
-from bitbook.compression._assemble import assemble, weight_tensors
+from bitbook.compression._assemble import assemble
 from bitbook.compression._compensate import compensate, input_moments
 from bitbook.compression._divergence import Divergence
+from bitbook.compression._select import weight_tensors
 from bitbook.files import Cache
 from bitbook.networks import checksum
 from bitbook.tasks import Task
@@ -77,19 +78,18 @@ def sweep(
     }
     kept = Cache(folder, identity)
     names = {(setting, t): f"{setting!r}-{t}.bitbook" for t in treatments for setting in settings}
-    divergence, moments, train = None, None, None
+    divergence, moments, calibration = None, None, None
     for (setting, treatment), name in tqdm(names.items(), desc="candidates", unit="candidate"):
         if name in kept:
             continue
         if divergence is None:
-            train = task.calibration_images().images  # read once for all settings
+            calibration = task.calibration(seed=seed)  # drawn once for all settings
             divergence = Divergence(network, task, images=images, seed=seed)
         coded = coding(tensors, setting)
         if treatment == "compensated":
             moments = moments or input_moments(network, divergence.images)
             coded = compensate(tensors, coded, moments, price=price)
-        reestimate = treatment != "plain"
-        compressed = assemble(network, coded, task, reestimate=reestimate, seed=seed, images=train)
+        compressed = assemble(network, coded, calibration=None if treatment == "plain" else calibration)
         data = compressed.to_bytes()
         values = {
             "setting": setting,

@@ -6,16 +6,17 @@ cores.
 
 from __future__ import annotations
 
+from bitbook.networks import bake
 from bitbook.training._attack import adversarial_training, pgd
 from bitbook.training._augmentation import augment, sample
-from bitbook.training._batch_norm import reestimate_batch_norm
+from bitbook.training._batch_norm import IMAGES, reestimate_batch_norm
 from bitbook.training._distillation import distillation
-from bitbook.training._evaluation import device, evaluate, inputs, logits
+from bitbook.training._evaluation import Batch, batch_length, device, evaluate, evaluating, inputs, logits, run
 from bitbook.training._fit import History, fit
 from bitbook.training._masks import Mask, Pruning, gradual_sparsity
 from bitbook.training._metrics import kl_divergence, macro_f1, top1, top5
 from bitbook.training._objective import Objective, cross_entropy
-from bitbook.training._parametrisation import attach, attached, bake, entering, original
+from bitbook.training._parametrisation import attach, attached, entering, original
 from bitbook.training._recipe import Recipe
 from bitbook.training._scheme import Quantising, Refreshing, Scheme
 from bitbook.training._shared_values import CodebookTuning, SharedValues, lookup
@@ -30,6 +31,8 @@ from bitbook.training._straight_through import (
 )
 
 __all__ = [
+    "IMAGES",
+    "Batch",
     "Clustered",
     "CodebookTuning",
     "History",
@@ -48,12 +51,14 @@ __all__ = [
     "attached",
     "augment",
     "bake",
+    "batch_length",
     "coded",
     "cross_entropy",
     "device",
     "distillation",
     "entering",
     "evaluate",
+    "evaluating",
     "fit",
     "gradual_sparsity",
     "inputs",
@@ -66,6 +71,7 @@ __all__ = [
     "quantise",
     "reestimate_batch_norm",
     "refresh",
+    "run",
     "sample",
     "straight_through",
     "top1",

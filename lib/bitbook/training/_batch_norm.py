@@ -2,49 +2,66 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
-from bitbook.datasets import ImageFiles
-from bitbook.training._augmentation import sample
-from bitbook.training._evaluation import evaluating, inputs
+from bitbook.networks import batch_norms
+from bitbook.training._evaluation import Batch, batch_length, evaluating, run
+
+IMAGES = 4000  # fewer cost accuracy, and so do plain ones on which the network was trained
 
 
-def reestimate_batch_norm(
-    network: nn.Module,
-    images: Tensor | ImageFiles,
-    *,
-    seed: int,
-    augmentation: str,
-    count: int = 4000,
-    batch_size: int = 200,
-) -> None:
-    """Set every batch norm's running mean and variance to the average of its batch statistics over augmented images.
+def reestimate_batch_norm(network: nn.Module, data: Tensor | Iterable[Batch], *, batch_size: int = 200) -> None:
+    """Set every batch norm's running mean and variance to the average of its batch statistics.
 
-    The images (count, C, H, W) come from `sample`; fewer than 4,000 cost accuracy, and so do plain ones on which the
-    network was trained. Batches are weighted by their size and summed in float64. Everything else in the network stays
-    in evaluation mode. A network without batch norm is left as it is.
+    Batches are weighted by their size and summed in float64; a batch norm that is used several times in a pass gets the
+    average over its uses, one that is not used keeps its statistics. Everything else in the network stays in evaluation
+    mode. A network without batch norm is left as it is.
+
+    Args:
+        network: any module; changed in place.
+        data: (N, C, H, W) augmented training images, 4,000 for full accuracy, or batches as `run` takes them.
+        batch_size: of images.
+
+    Raises:
+        ValueError: for a batch with a single value per channel, of which there is no variance.
     """
-    layers = [module for module in network.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
+    layers = list(batch_norms(network).values())
     if not layers:
         return
     momenta = [layer.momentum for layer in layers]
-    means = [torch.zeros_like(layer.running_mean, dtype=torch.float64) for layer in layers]
-    variances = [torch.zeros_like(layer.running_var, dtype=torch.float64) for layer in layers]
+    sums = {id(layer): [torch.zeros(layer.running_mean.shape, dtype=torch.float64)] * 2 + [0] for layer in layers}
+    count = 0
+
+    def note(layer: nn.Module, *_: object) -> None:
+        mean, variance, total = sums[id(layer)]
+        statistics = layer.running_mean.double().cpu(), layer.running_var.double().cpu()
+        sums[id(layer)] = [mean + statistics[0] * count, variance + statistics[1] * count, total + count]
+
+    if isinstance(data, Tensor):
+        data = data.split(batch_size)
     with evaluating(network), torch.no_grad():
+        handles = [layer.register_forward_hook(note) for layer in layers]
         try:
             for layer in layers:
                 layer.train()
                 layer.momentum = 1.0  # the running statistics become those of the last batch
-            for batch in sample(images, count, policy=augmentation, seed=seed).split(batch_size):
-                network(inputs(network, batch))
-                for layer, mean, variance in zip(layers, means, variances, strict=True):
-                    mean += layer.running_mean.double() * (len(batch) / count)
-                    variance += layer.running_var.double() * (len(batch) / count)
+            for batch in data:
+                count = batch_length(batch)
+                next(run(network, [batch], batch_size=batch_size))
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise ValueError("a batch of one cannot re-estimate batch norms: give larger batches") from error
         finally:
+            for handle in handles:
+                handle.remove()
             for layer, momentum in zip(layers, momenta, strict=True):
                 layer.momentum = momentum
-        for layer, mean, variance in zip(layers, means, variances, strict=True):
-            layer.running_mean.copy_(mean)
-            layer.running_var.copy_(variance)
+        for layer in layers:
+            mean, variance, total = sums[id(layer)]
+            if total:
+                layer.running_mean.copy_(mean / total)
+                layer.running_var.copy_(variance / total)

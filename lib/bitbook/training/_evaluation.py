@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
-from bitbook.datasets import ImageFiles, batches
+from bitbook.datasets import ImageFiles
 
 
 def device() -> torch.device:
@@ -16,11 +17,47 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+Batch = Tensor | tuple | dict
+
+
 def inputs(network: nn.Module, images: Tensor) -> Tensor:
-    """Images as the network takes them: floats in [0, 1] of its type, on its device; stored uint8 is divided by 255."""
+    """Images as the network takes them: floats in [0, 1] of its type, on its device; stored uint8 is divided by 255.
+
+    Whole numbers of other types, such as words, stay as they are.
+    """
     parameter = next(network.parameters())
-    floats = images.to(parameter.device).to(parameter.dtype)
-    return floats / 255 if images.dtype == torch.uint8 else floats
+    if images.dtype == torch.uint8:
+        return images.to(parameter.device).to(parameter.dtype) / 255
+    return images.to(parameter.device, parameter.dtype if images.is_floating_point() else None)
+
+
+def run(network: nn.Module, data: Tensor | ImageFiles | Iterable[Batch], *, batch_size: int) -> Iterator[object]:
+    """Yield the network's outputs, batch by batch, in the mode that its modules are in.
+
+    data: images, cut into batches and turned into `inputs`; or batches, each a tensor of images, or a tuple or dict of
+    the arguments themselves, which are only brought to the network's device.
+    """
+    if isinstance(data, Tensor | ImageFiles):
+        data = (data[i : i + batch_size] for i in range(0, len(data), batch_size))
+    device = next(network.parameters()).device
+    for batch in data:
+        if isinstance(batch, Tensor):
+            yield network(inputs(network, batch))
+        elif isinstance(batch, dict):
+            yield network(**{name: moved(value, device) for name, value in batch.items()})
+        else:
+            yield network(*(moved(value, device) for value in batch))
+
+
+def moved(value: object, device: torch.device) -> object:
+    """A tensor or packed sequence on the device; anything else as it is."""
+    return value.to(device) if isinstance(value, Tensor | PackedSequence) else value
+
+
+def batch_length(batch: Batch) -> int:
+    """How many images, sequences or rows a batch holds: the length of its first tensor."""
+    values = batch.values() if isinstance(batch, dict) else (batch,) if isinstance(batch, Tensor) else batch
+    return next((len(value) for value in values if isinstance(value, Tensor) and value.ndim), 1)
 
 
 @contextmanager
@@ -35,17 +72,34 @@ def evaluating(network: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def logits(network: nn.Module, images: Tensor | ImageFiles, *, batch_size: int | None = None) -> Tensor:
+def logits(
+    network: nn.Module, images: Tensor | ImageFiles | Sequence[Batch], *, batch_size: int | None = None
+) -> Tensor:
     """The network's outputs (N, C) float32 for images (N, C, H, W), uint8 or floats in [0, 1], in evaluation mode.
 
     Unless told otherwise it takes about 100,000 pixels at a time (100 images of 32 x 32), and four images at least: the
-    feature maps of the networks here then stay in a processor's cache, which is fastest.
+    feature maps of the networks here then stay in a processor's cache, which is fastest. Batches as `run` takes them
+    serve, too; of several outputs, in a tuple or dict, those of floats are put side by side, (N, all of them).
     """
-    step = batch_size or max(4, 102_400 // (images.shape[2] * images.shape[3]))
+    shape = getattr(images, "shape", ())
+    step = batch_size or (max(4, 102_400 // (shape[2] * shape[3])) if len(shape) == 4 else 100)
     with evaluating(network), torch.inference_mode():
-        parts = [slice(i, i + step) for i in range(0, len(images), step)]
-        outputs = [network(inputs(network, batch)).float().cpu() for batch in batches(images, parts)]
-    return torch.cat(outputs)
+        return torch.cat([_only(output).float().cpu() for output in run(network, images, batch_size=step)])
+
+
+def _only(output: object) -> Tensor:
+    """The one tensor of outputs, or all of those of floats side by side."""
+    if isinstance(output, Tensor):
+        return output
+    values = output.values() if isinstance(output, Mapping) else output if isinstance(output, tuple | list) else ()
+    found = [value for value in values if isinstance(value, Tensor) and value.is_floating_point() and value.ndim]
+    if not found:
+        raise ValueError(f"the network returns {type(output).__name__} without tensors of floats: wrap it to give them")
+    if len(found) == 1:
+        return found[0]
+    if len({len(value) for value in found}) > 1:
+        raise ValueError("the network's outputs differ in their first axis: wrap it to give one output")
+    return torch.cat([value.flatten(1) if value.ndim > 1 else value[:, None] for value in found], 1)
 
 
 def evaluate(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 
 def top1(logits: Tensor, labels: Tensor) -> float:
@@ -30,8 +31,21 @@ def macro_f1(logits: Tensor, labels: Tensor) -> float:
     return (2 * hits[total > 0] / total[total > 0].double()).mean().item()
 
 
-def kl_divergence(reference: Tensor, logits: Tensor) -> float:
-    """Mean over images of KL(softmax(reference) || softmax(logits)) in nats; both (N, C), computed in float64."""
-    log_p = reference.double().log_softmax(1)
-    log_q = logits.double().log_softmax(1)
-    return (log_p.exp() * (log_p - log_q)).sum(1).mean().item()
+def kl_divergence(reference: Tensor, logits: Tensor, *, labels: str = "one") -> float:
+    """Mean Kullback-Leibler divergence of outputs from reference outputs, in nats an image, computed in float64.
+
+    Args:
+        reference: (N, C) logits, or (N,) for one class.
+        logits: of the same shape.
+        labels: "one" label an image: softmax, or for a single logit, whose softmax says nothing, the sigmoid; "many":
+            a sigmoid for each class, summed.
+    """
+    if labels not in ("one", "many"):
+        raise ValueError(f"labels are 'one' or 'many' an image, not {labels!r}")
+    p, q = reference.double(), logits.double()
+    if labels == "many" or p.ndim == 1 or p.shape[1] == 1:
+        p, q = (F.logsigmoid(torch.stack([x, -x], 1)) for x in (p, q))  # (N, 2, C): log of yes, log of no
+    else:
+        p, q = p.log_softmax(1), q.log_softmax(1)
+    divergence = p.exp() * (p - q)
+    return divergence.sum(1).mean().item() if labels == "one" else divergence.flatten(1).sum(1).mean().item()

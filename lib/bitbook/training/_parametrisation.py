@@ -51,11 +51,3 @@ def entering(network: nn.Module, name: str, parametrisation: nn.Module) -> Tenso
             break
         weights = part(weights)
     return weights
-
-
-def bake(network: nn.Module) -> None:
-    """Make every parametrised weight an ordinary parameter again, with the value that the network computed with."""
-    for module in network.modules():
-        if parametrize.is_parametrized(module):
-            for attribute in list(module.parametrizations):
-                parametrize.remove_parametrizations(module, attribute, leave_parametrized=True)

@@ -9,8 +9,9 @@ from typing import Any
 from torch import nn
 
 from bitbook.codes import Coded
+from bitbook.networks import bake
 from bitbook.training._objective import Objective
-from bitbook.training._parametrisation import attached, bake
+from bitbook.training._parametrisation import attached
 from bitbook.training._recipe import Recipe
 from bitbook.training._straight_through import Quantiser, quantise, refresh
 

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from bitbook.codes import Code, Coded, GridCode, SparseCode
-from bitbook.training._parametrisation import attach, attached, bake, original
+from bitbook.networks import bake
+from bitbook.training._parametrisation import attach, attached, original
 from bitbook.training._scheme import Scheme
 
 

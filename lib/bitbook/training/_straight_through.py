@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from bitbook.clustering import Clusters
 from bitbook.clustering._threads import Workers
 from bitbook.codes import Coded
-from bitbook.training._parametrisation import attached, bake, entering
+from bitbook.networks import bake
+from bitbook.training._parametrisation import attached, entering
 
 
 class _StraightThrough(torch.autograd.Function):

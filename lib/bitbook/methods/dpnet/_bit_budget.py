@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from bitbook import training
 from bitbook.clustering import Clusters, SortedWeights, clusters_beside_zero, entropy_constrained, sort_weights
-from bitbook.compression._assemble import weight_tensors
+from bitbook.compression._select import weight_tensors
 
 RANGE = 1e-9, 1e2  # of the rate-distortion weight, in units of the mean squared weight
 RESOLUTION = 512  # positions tried for a border while training: those in between are refined anyway

@@ -14,7 +14,8 @@ from torch import nn
 from bitbook import training
 from bitbook.clustering._threads import Workers
 from bitbook.codes import Coded, Compressed
-from bitbook.compression._assemble import assemble, weight_tensors
+from bitbook.compression._assemble import assemble
+from bitbook.compression._select import weight_tensors
 from bitbook.methods.dpnet._bit_budget import BitBudget, EntropyConstrained, Pruned, rate_distortion_weight
 from bitbook.tasks import Task
 
@@ -91,7 +92,7 @@ class Combined(training.Scheme):
         progress = step / steps
         if step % self.schedule.every == 0 and progress <= self.schedule.frozen:
             # What a bit of entropy takes in the file is measured anew each time: the coder does better than that.
-            file = assemble(self.network, training.coded(network), self.task, reestimate=False)
+            file = assemble(self.network, training.coded(network))
             target = min(_bits_within(AIMED * self.budget, file), self.start)
             share = training.gradual_sparsity(progress, final=1.0, end=self.schedule.ramp)
             self.bits.refresh(network, self.start + share * (target - self.start))
@@ -104,12 +105,12 @@ class Combined(training.Scheme):
         weights = {name: value.detach().cpu().numpy() for name, value in entering.items()}
         training.bake(network)
         weight = rate_distortion_weight(weights, found.entropy())
+        calibration = self.task.calibration(seed=self.seed)
         for _ in range(TRIES):
-            size = len(assemble(network, found, self.task, reestimate=False).to_bytes())
-            if (
-                size <= self.budget
-                and len(assemble(network, found, self.task, seed=self.seed).to_bytes()) <= self.budget
-            ):
+            files = (
+                assemble(network, found, calibration=images) for images in (None, calibration)
+            )  # the quick one first
+            if all(len(file.to_bytes()) <= self.budget for file in files):
                 return found
             # The clusters stood still while the weights moved on, and so took a few more bits.
             again = partial(_cheapest, weights, found, weight)
@@ -120,7 +121,7 @@ class Combined(training.Scheme):
         raise ValueError(f"{ratio}: no clustering keeps {self.budget:.0f} bytes; lower the ratio")
 
     def _fits(self, network: nn.Module, found: Coded, *, reestimate: bool) -> bool:
-        file = assemble(network, found, self.task, reestimate=reestimate, seed=self.seed)
+        file = assemble(network, found, calibration=self.task.calibration(seed=self.seed) if reestimate else None)
         return len(file.to_bytes()) <= self.budget
 
 
@@ -144,7 +145,7 @@ def combined(
     images, scheme = task.train(), Combined(schedule, network, task, seed)
     own = {"scheme": scheme, "seed": seed, "folder": folder}
     done = training.fit(copy.deepcopy(network), images.images, images.labels, recipe, **own)
-    return assemble(done.network, done.coded, task, seed=seed)
+    return assemble(done.network, done.coded, calibration=task.calibration(seed=seed))
 
 
 def _cheapest(tensors: Mapping[str, np.ndarray], coded: Coded, weight: float, name: str) -> np.ndarray:

@@ -8,10 +8,11 @@ import numpy as np
 from torch import nn
 
 from bitbook.codes import Coded, Compressed
-from bitbook.compression._assemble import assemble, weight_tensors
+from bitbook.compression._assemble import assemble
 from bitbook.compression._compensate import compensate, input_moments
 from bitbook.compression._divergence import Divergence
 from bitbook.compression._rate_distortion import rate_distortion_table
+from bitbook.compression._select import weight_tensors
 from bitbook.methods.dpnet._cluster import entropy_constrained_layers, optimal_layers
 from bitbook.tasks import Task
 
@@ -48,15 +49,15 @@ def compress(
         raise ValueError("give either k, the clusters of every layer, or budget, the bytes of the file")
     if rounding not in ("nearest", "compensated"):
         raise ValueError(f"rounding is 'nearest' or 'compensated', not {rounding!r}")
-    tensors = weight_tensors(network)
+    tensors, calibration = weight_tensors(network), task.calibration(seed=seed)
     divergence = Divergence(network, task, images=images, seed=seed)
     moments = input_moments(network, divergence.images) if rounding == "compensated" else None
     if budget is not None:
         options = entropy_constrained_options(tensors)
-        table = rate_distortion_table(network, task, tensors, options, divergence, moments=moments, price=price)
+        table = rate_distortion_table(network, tensors, options, divergence, moments=moments, price=price)
         most = budget
         while True:
-            file = assemble(network, table.within(most), task, seed=seed)
+            file = assemble(network, table.within(most), calibration=calibration)
             if (over := len(file.to_bytes()) - budget) <= 0:
                 return file
             most -= over  # the batch norms as re-estimated take a few bytes more than those of the table
@@ -64,4 +65,4 @@ def compress(
         coded = optimal_layers(tensors, k)
         if moments is not None:
             coded = compensate(tensors, coded, moments, price=price)
-    return assemble(network, coded, task, seed=seed)
+    return assemble(network, coded, calibration=calibration)

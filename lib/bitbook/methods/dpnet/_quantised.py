@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from bitbook import training
 from bitbook.clustering import Clusters, kmeans1d
-from bitbook.compression._assemble import weight_tensors
+from bitbook.compression._select import weight_tensors
 
 
 class _Nearest(torch.autograd.Function):

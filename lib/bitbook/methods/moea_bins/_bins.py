@@ -9,7 +9,8 @@ from torch import nn
 
 from bitbook.clustering import uniform_bins
 from bitbook.codes import Coded, Compressed, ScalarCode
-from bitbook.compression._assemble import assemble, weight_tensors
+from bitbook.compression._assemble import assemble
+from bitbook.compression._select import weight_tensors
 from bitbook.tasks import Task
 
 
@@ -40,4 +41,4 @@ def compress(
     ValueError for bins < 1.
     """
     coded = shared_bins(weight_tensors(network), bins, full_width=full_width)
-    return assemble(network, coded, task, reestimate=reestimate, seed=seed)
+    return assemble(network, coded, calibration=task.calibration(seed=seed) if reestimate else None)

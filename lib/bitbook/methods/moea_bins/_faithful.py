@@ -161,7 +161,8 @@ class BinSearch:
             for name, parameter in network.named_parameters():
                 if name in indices and name not in codes:
                     parameter.copy_(torch.from_numpy(values[indices[name]].astype(np.float32)))
-        return assemble(network, Coded(codes, {"shared": values}), self.task, reestimate=reestimate, seed=self.seed)
+        calibration = self.task.calibration(seed=self.seed) if reestimate else None
+        return assemble(network, Coded(codes, {"shared": values}), calibration=calibration)
 
     def members(self, solutions: Iterable[Solution | Merged], divergence: Divergence) -> list[Candidate]:
         """Return solutions as files, with their sizes and divergence; their setting is k."""

@@ -9,8 +9,9 @@ from tqdm import tqdm
 
 from bitbook import training
 from bitbook.codes import Coded, coded_bytes
-from bitbook.compression._assemble import assemble, weight_tensors
+from bitbook.compression._assemble import assemble
 from bitbook.compression._compensate import compensate
+from bitbook.compression._select import weight_tensors
 from bitbook.files import Cache
 from bitbook.methods.moea_bins._bins import shared_bins
 from bitbook.methods.moea_bins._merge import merge_neighbours, merged_values
@@ -49,7 +50,7 @@ def waterfall(
         if name not in records:
             coded = make()
             divergence = fast(coded.decode(), reestimate=reestimate, mantissa=mantissa)[1]
-            file = assemble(fast.module, coded, task, reestimate=False, mantissa=mantissa)
+            file = assemble(fast.module, coded, mantissa=mantissa)
             rest = len(file.to_bytes()) - coded_bytes(coded.codes, coded.codebooks)
             sizes = {"file": len(file.to_bytes()), "rest": rest, **index_sizes(coded)}
             records.add(name, {"divergence": divergence, **sizes})

@@ -1,0 +1,135 @@
+"""Any network to a compressed one, with data or without: the one door for users."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+from torch import Tensor, nn
+
+from bitbook import training
+from bitbook.clustering import kmeans1d, kmeans1d_layers, sort_weights
+from bitbook.codes import Code, Coded, Compressed, ScalarCode
+from bitbook.compression._assemble import assemble
+from bitbook.compression._baseline import stored_values
+from bitbook.compression._calibration import batches
+from bitbook.compression._compensate import compensate, input_moments
+from bitbook.compression._grid_to_budget import RATE, grid_to_budget
+from bitbook.compression._select import select
+from bitbook.networks import is_plain, plain_copy, unwrapped
+from bitbook.tasks import Task
+
+MOST_CENTROIDS = 65_536  # a layer
+LARGE, LARGE_BINS = 2**24, 2**20  # weights from which a layer is clustered by its histogram, and the bins of that
+MOMENT_SAMPLES = 1024  # images or sequences that the layers' inputs are watched on
+
+
+def compress(
+    network: nn.Module,
+    *,
+    calibration: Tensor | Iterable | None = None,
+    ratio: float | None = None,
+    budget: int | None = None,
+    k: int | None = None,
+    method: str | None = None,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    task: Task | None = None,
+    memory: int = 2**32,
+    progress: bool = True,
+) -> Compressed:
+    """Compress any torch network; the network is left as it is.
+
+    Weights are chosen by the kind of their layer: linear, convolutional, attention's projections, recurrent. With
+    calibration data, layers are rounded such that their outputs stay close (GPTQ) and batch norms are re-estimated;
+    without, each weight is rounded to the nearest value and batch norms stay. `summary()` of the result lists what was
+    coded how, and what stays dense and why.
+
+    Args:
+        network: any module; wrappers (compiled, parallel, averaged) are taken off.
+        calibration: what the network takes, without labels: a tensor (N, ...), an iterable of batches, or a DataLoader,
+            whose labels are left out; a few hundred samples like those of training, augmented as there.
+        ratio: 4 bytes times the trainable parameters, divided by the bytes of the file.
+        budget: most bytes of the file, instead of a ratio.
+        k: centroids of each layer, instead of a ratio or budget.
+        method: "grid", one uniform grid for the whole network, its step found for the budget; "kmeans", the k optimal
+            clusters of each layer. By default what ratio, budget or k ask for.
+        include: fnmatch patterns of further parameters to code, such as embeddings.
+        exclude: fnmatch patterns of parameters that stay dense.
+        task: gives calibration images of its own, where no calibration is given.
+        memory: bytes that the statistics of the layers' inputs may take; see `input_moments`.
+        progress: whether to show a progress bar.
+
+    Raises:
+        ValueError: for options that do not fit together, weights or calibration data that are not finite, data that the
+            network does not take, and a budget that cannot be kept.
+    """
+    _check_options(ratio, budget, k, method, memory)
+    plain = unwrapped(network)
+    if not is_plain(plain):
+        plain = plain_copy(plain)
+    chosen = select(plain, include=include, exclude=exclude)
+    data, moments = None, {}
+    if calibration is not None:
+        data = batches(plain, calibration)
+    elif task is not None:
+        data = task.calibration(seed=0).split(100)
+    if data is not None:
+        sizes = np.cumsum([training.batch_length(batch) for batch in data])
+        watched = data[: 1 + int(np.searchsorted(sizes, MOMENT_SAMPLES))]
+        moments = input_moments(plain, watched, memory=memory, only=chosen.tensors)
+    if k is None:
+        trainable = [value for value in network.parameters() if value.requires_grad] or list(network.parameters())
+        budget = budget or int(4 * sum(value.numel() for value in trainable) / ratio)
+        file = grid_to_budget(plain, chosen.tensors, budget, moments=moments, calibration=data, progress=progress)
+    else:
+        clusters = compensate(chosen.tensors, _clusters(chosen.tensors, int(k)), moments, price=RATE)
+        file = assemble(plain, clusters, calibration=data)
+    notes = dict(chosen.dense)
+    for name in chosen.tensors:
+        if data and name not in moments:
+            notes[name] = "rounded to the nearest value: what its layer multiplies it with cannot be watched"
+        elif isinstance(moments.get(name), tuple):
+            notes[name] = f"rounded in {len(moments[name])} blocks of inputs, to keep the memory"
+    return file.noted(notes)
+
+
+def _check_options(ratio: float | None, budget: int | None, k: int | None, method: str | None, memory: int) -> None:
+    given = [name for name, value in (("ratio", ratio), ("budget", budget), ("k", k)) if value is not None]
+    if len(given) != 1:
+        raise ValueError(f"give one of ratio=, budget= (bytes) and k= (centroids a layer), not {given or 'none'}")
+    for name, value in (("ratio", ratio), ("budget", budget), ("k", k), ("memory", memory)):
+        if value is not None and not (isinstance(value, numbers.Real) and math.isfinite(value) and value > 0):
+            raise ValueError(f"{name} must be a finite number above zero, not {value!r}")
+    if k is not None and not (k == int(k) and k <= MOST_CENTROIDS):
+        raise ValueError(f"k must be a whole number up to {MOST_CENTROIDS:,}, not {k!r}")
+    own = "grid" if k is None else "kmeans"
+    if method not in (None, own):
+        wants = {"grid": "ratio= or budget=", "kmeans": "k="}.get(method)
+        raise ValueError(f"method {method!r} takes {wants}" if wants else f"unknown method {method!r}: grid or kmeans")
+
+
+def _clusters(tensors: Mapping[str, np.ndarray], k: int) -> Coded:
+    """The optimal clusters of each layer; of very large ones those of a fine histogram."""
+    codes, books = {}, {}
+    layers = {name: tensor for name, tensor in tensors.items() if tensor.size <= LARGE}
+    for name, found in kmeans1d_layers(layers, k).items():
+        codes[name], books[name] = ScalarCode(found.labels, name), stored_values(found.values)
+    for name in tensors.keys() - layers.keys():
+        codes[name], books[name] = _large(tensors[name], name, k)
+    return Coded(codes, books)
+
+
+def _large(tensor: np.ndarray, name: str, k: int) -> tuple[Code, np.ndarray]:
+    """As the clusters of a layer whose prefix sums would fill the memory, each weight moved by 1e-6 of the range."""
+    counts, edges = np.histogram(tensor, LARGE_BINS)
+    used = np.flatnonzero(counts)
+    centres = (edges[used] + edges[used + 1]) / 2
+    values = kmeans1d(sort_weights(centres, counts=counts[used]), k).values
+    borders = ((values[1:] + values[:-1]) / 2).astype(np.float32)
+    indices = np.empty(tensor.size, np.min_scalar_type(len(values) - 1))
+    for start in range(0, tensor.size, LARGE):
+        indices[start : start + LARGE] = np.searchsorted(borders, tensor.ravel()[start : start + LARGE])
+    return ScalarCode(indices.reshape(tensor.shape), name), stored_values(values)

@@ -1,0 +1,105 @@
+"""Which parameters are weights to code, by the kind of the module that holds them, and why others are not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+from torch.nn.parameter import is_lazy
+
+_MATRICES = (nn.Linear, nn.Bilinear, _ConvNd)  # _ConvNd: one to three axes, transposed ones too
+_ATTENTION = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
+_EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The weights to code, float32 by parameter name, and why each other parameter with several axes stays dense."""
+
+    tensors: dict[str, np.ndarray]
+    dense: dict[str, str]
+
+
+def layer_weights(network: nn.Module) -> Iterator[tuple[nn.Module, str]]:
+    """Yield each layer that has weights to code, with the name of each such attribute.
+
+    Linear, convolutional (transposed ones too), attention's projections and recurrent layers have.
+    """
+    for module in network.modules():
+        if isinstance(module, _MATRICES):
+            names = ("weight",)
+        elif isinstance(module, nn.MultiheadAttention):
+            names = [name for name in _ATTENTION if getattr(module, name) is not None]
+        elif isinstance(module, nn.RNNBase | nn.RNNCellBase):
+            names = [name for name, _ in module.named_parameters(recurse=False) if name.startswith("weight_")]
+        else:
+            continue
+        for name in names:
+            yield module, name
+
+
+def select(network: nn.Module, *, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> Selection:
+    """Choose the weights of a network to code: those of `layer_weights`, and what patterns add or take away.
+
+    A parameter that several layers share is one weight, under the first of its names.
+
+    Args:
+        network: any module without parametrised weights, see `networks.plain_copy`.
+        include: fnmatch patterns of further parameters, such as embeddings.
+        exclude: fnmatch patterns of parameters that stay dense.
+
+    Raises:
+        ValueError: for a pattern that fits nothing, for weights that are lazy, complex or not finite, and where no
+            weight is left.
+    """
+    names = {id(value): name for name, value in network.named_parameters()}
+    chosen = {
+        names[id(value)] for module, name in layer_weights(network) if (value := getattr(module, name)) is not None
+    }
+    embeddings = {names[id(m.weight)] for m in network.modules() if isinstance(m, _EMBEDDINGS)}
+    for option, patterns in (("include", include), ("exclude", exclude)):
+        for pattern in patterns:
+            if not any(fnmatchcase(name, pattern) for name in names.values()):
+                raise ValueError(f"{option}: {pattern!r} fits none of the network's parameters")
+    tensors, dense = {}, {}
+    for name, value in network.named_parameters():
+        if is_lazy(value):
+            raise ValueError(f"{name}: a lazy layer has no weights yet; run the network once before compressing it")
+        if any(fnmatchcase(name, pattern) for pattern in exclude):
+            dense[name] = "excluded"
+        elif name not in chosen and not any(fnmatchcase(name, pattern) for pattern in include):
+            if value.ndim > 1:
+                what = "an embedding" if name in embeddings else "not the weight of a layer of a kind known here"
+                dense[name] = f"{what}; name it in include= to code it"
+        elif value.is_complex():
+            raise ValueError(f"{name}: complex weights are not coded here; exclude it")
+        elif not value.is_floating_point() or not value.numel():
+            dense[name] = "empty" if not value.numel() else "holds whole numbers"
+        else:
+            tensors[name] = array(value)
+            if not np.isfinite(tensors[name]).all():
+                raise ValueError(f"{name} holds NaN or infinity: mend the weights before compressing them")
+    if not tensors:
+        raise ValueError(
+            "the network has no weights to share: give one with convolutions or linear layers, or include="
+        )
+    return Selection(tensors, dense)
+
+
+def weight_tensors(network: nn.Module) -> dict[str, np.ndarray]:
+    """Return the weights of the layers that `select` chooses by itself, by parameter name, as float32.
+
+    Raises ValueError as `select` does.
+    """
+    return select(network).tensors
+
+
+def array(value: Tensor) -> np.ndarray:
+    """A tensor as an array that files can hold: floats as float32, whole numbers and booleans as they are."""
+    value = value.detach().cpu()
+    return (value.to(torch.float32) if value.is_floating_point() else value).numpy()

@@ -1,0 +1,92 @@
+"""What a network is beneath its wrappers: plain names, plain weights, and the batch norms that can be folded."""
+
+from __future__ import annotations
+
+import copy
+
+from torch import nn
+from torch.nn.modules.batchnorm import SyncBatchNorm, _BatchNorm
+from torch.nn.utils import parametrize, remove_spectral_norm, remove_weight_norm
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
+from torch.optim.swa_utils import AveragedModel
+
+WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel, AveragedModel)
+_REMOVE = {WeightNorm: remove_weight_norm, SpectralNorm: remove_spectral_norm}
+
+
+def unwrapped(network: nn.Module) -> nn.Module:
+    """Return the network that torch.compile, DataParallel, DistributedDataParallel or AveragedModel was made of."""
+    while True:
+        if isinstance(network, WRAPPERS):
+            network = network.module
+        elif isinstance(inner := getattr(network, "_orig_mod", None), nn.Module):  # torch.compile
+            network = inner
+        else:
+            return network
+
+
+def plain_names(network: nn.Module) -> dict[str, str]:
+    """Return the name of every state-dict entry without the parts that compiled or parallel modules inside add."""
+    wrapped = {
+        name for name, module in network.named_modules(remove_duplicate=False) if unwrapped(module) is not module
+    }
+
+    def plain(name: str) -> str:
+        parts = name.split(".")
+        before = [".".join(parts[:i]) for i in range(len(parts))]
+        return ".".join(part for part, module in zip(parts, before, strict=True) if module not in wrapped)
+
+    return {name: plain(name) for name in network.state_dict()}
+
+
+def is_plain(network: nn.Module) -> bool:
+    """Whether a network has no wrappers in it and all its weights are ordinary parameters."""
+    return not any(
+        unwrapped(module) is not module
+        or parametrize.is_parametrized(module)
+        or any(type(hook) in _REMOVE for hook in module._forward_pre_hooks.values())
+        for module in network.modules()
+    )
+
+
+def bake(network: nn.Module) -> None:
+    """Make every parametrised weight an ordinary parameter again, with the value that the network computed with.
+
+    Weight norm and spectral norm are such, of the old kind (hooks) and of the new (parametrisations).
+    """
+    for module in network.modules():
+        if parametrize.is_parametrized(module):
+            for attribute in list(module.parametrizations):
+                parametrize.remove_parametrizations(module, attribute, leave_parametrized=True)
+        for hook in list(module._forward_pre_hooks.values()):
+            if type(hook) in _REMOVE:
+                _REMOVE[type(hook)](module, hook.name)
+
+
+def plain_copy(network: nn.Module) -> nn.Module:
+    """Return a copy in evaluation mode, unwrapped and with its parametrised weights baked; the network stays."""
+    network = unwrapped(network)
+    derived = {}  # weights that hooks compute cannot be copied while they hang in a gradient's graph
+    for module in network.modules():
+        for hook in module._forward_pre_hooks.values():
+            if type(hook) in _REMOVE:
+                value = getattr(module, hook.name)
+                derived[id(value)] = value.detach().clone()
+    duplicate = copy.deepcopy(network, derived).eval()
+    for module in duplicate.modules():
+        for name, child in list(module.named_children()):
+            if (inner := unwrapped(child)) is not child:
+                setattr(module, name, inner)
+    bake(duplicate)
+    return duplicate
+
+
+def batch_norms(network: nn.Module) -> dict[str, _BatchNorm]:
+    """Return the modules by name that compute what torch's batch norms do, with running statistics."""
+    own = (_BatchNorm.forward, SyncBatchNorm.forward)
+    return {
+        name: module
+        for name, module in network.named_modules()
+        if isinstance(module, _BatchNorm) and type(module).forward in own and module.running_var is not None
+    }
