@@ -134,11 +134,9 @@ def main() -> None:
     )
     for name, rate in friendly.items():
         print(f"bfloat16    {name:20}  {rate:7.0f} images/s  {rate / friendly['plain']:5.2f} of plain training")
-    for name, student, through, objective in (
-        ("plain", network, None, None),
-        ("DPQ, k = 4", quantised, scheme, teacher),
-    ):
-        options = {"seed": 0, "progress": False, "scheme": through, "objective": objective}
+    through = {"scheme": scheme, "objective": teacher}
+    for name, student, own in (("plain", network, {}), ("DPQ, k = 4", quantised, through)):
+        options = {"seed": 0, "progress": False, **own}
         work = host_work(lambda n, s=student, o=options: fit(s, stored[: n * BATCH], labels[: n * BATCH], half, **o))
         waiting = {operator: work[operator] for operator in WAITING if work[operator]}
         print(f"a step of   {name:20}  {work.total():7d} operators, of which may wait for a GPU: {waiting}")

@@ -17,7 +17,38 @@ def info(arguments: argparse.Namespace) -> int:
     print(f"ratio           {compressed.ratio:.2f}")
     if compressed.ratio_fp16 is not None:
         print(f"ratio_fp16      {compressed.ratio_fp16:.2f}")
+    print(compressed.summary())
     print(compressed.ledger())
+    return 0
+
+
+def compress(arguments: argparse.Namespace) -> int:
+    """Compress a file of weights without data, and print what is coded and what is not."""
+    from bitbook.compression import compress_state_dict, read_state_dict
+
+    options = {"ratio": arguments.ratio, "budget": arguments.budget, "k": arguments.k, "exclude": arguments.exclude}
+    compressed = compress_state_dict(read_state_dict(arguments.weights), **options)
+    compressed.save(arguments.output)
+    print(compressed.summary())
+    print(f"{arguments.output}: {len(compressed.to_bytes()):,} bytes, ratio {compressed.ratio:.2f}")
+    return 0
+
+
+def export(arguments: argparse.Namespace) -> int:
+    """Write the decoded weights as plain safetensors."""
+    import numpy as np
+    from safetensors.numpy import save_file
+    from tqdm import tqdm
+
+    from bitbook import load
+
+    if arguments.output.suffix != ".safetensors":
+        raise ValueError(f"{arguments.output}: weights are exported as .safetensors; name the output so")
+    decoded = load(arguments.file).decode()
+    bar = tqdm(decoded.items(), desc="export", unit="tensor")
+    state = {name: np.ascontiguousarray(values) for name, values in bar}
+    save_file(state, arguments.output)
+    print(f"{arguments.output}: {sum(values.size for values in state.values()):,} numbers")
     return 0
 
 
@@ -114,6 +145,19 @@ def parser() -> argparse.ArgumentParser:
     command = commands.add_parser("info", help="what a file holds and where its bytes go")
     command.add_argument("file")
     command.set_defaults(run=info)
+    command = commands.add_parser("compress", help="compress a file of weights (.safetensors, .pt) without data")
+    command.add_argument("weights", type=Path, metavar="MODEL")
+    command.add_argument("-o", "--output", type=Path, required=True, help="the .bitbook file to write")
+    size = command.add_mutually_exclusive_group(required=True)
+    size.add_argument("--ratio", type=float, help="4 bytes times the parameters, divided by the bytes of the file")
+    size.add_argument("--budget", type=int, help="most bytes of the file")
+    size.add_argument("--k", type=int, help="centroids of each tensor")
+    command.add_argument("--exclude", nargs="+", default=(), metavar="PATTERN", help="tensors that stay dense")
+    command.set_defaults(run=compress)
+    command = commands.add_parser("export", help="plain weights of a file, as .safetensors")
+    command.add_argument("file")
+    command.add_argument("-o", "--output", type=Path, required=True, help="the .safetensors file to write")
+    command.set_defaults(run=export)
     command = commands.add_parser("verify", help="check files to the last byte")
     command.add_argument("file", nargs="+")
     command.set_defaults(run=verify)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from bitbook.codes import Compressed
 
-_NOT_STORED = ("num_batches_tracked", "_extra_state")
+_NOT_STORED = ("num_batches_tracked", "n_averaged", "_extra_state")
 
 
 def to_module(compressed: Compressed, *, into: nn.Module | None = None) -> nn.Module:

@@ -77,13 +77,13 @@ def image(size: int, count: int = 8) -> Callable:
 
 
 FAST = {
-    "mobilenet_v3_small": (lambda: models.mobilenet_v3_small(num_classes=10), image(32)),
     "shufflenet_v2": (lambda: models.shufflenet_v2_x0_5(num_classes=10), image(64)),
     "u-net": (UNet, image(16)),
     "words": (Words, lambda: torch.randint(0, 50, (9, 11))),
     "answers": (Answers, lambda: [(torch.rand(6, 4, 5), torch.rand(6, 1, 2, 3, 3)) for _ in range(3)]),
 }
 SLOW = {
+    "mobilenet_v3_small": (lambda: models.mobilenet_v3_small(num_classes=10), image(32)),
     "resnet18": (lambda: models.resnet18(num_classes=10), image(32)),
     "efficientnet_b0": (lambda: models.efficientnet_b0(num_classes=10), image(64)),
     "densenet121": (lambda: models.densenet121(num_classes=10), image(64)),
@@ -232,7 +232,7 @@ def test_batch_norms_are_folded_with_their_own_epsilon_and_foreign_norms_are_kep
     fresh = copy.deepcopy(network)
     for norm in norms:
         norm.running_var.uniform_(1e-8, 1e-3)
-        norm.running_mean.normal_(std=0.01)
+        norm.running_mean.normal_(std=0.3)
     x = torch.rand(5, 4, 6, 6)
     conv = {f"{2 * i}.weight" for i in range(len(norms))}
     assert select(network).tensors.keys() == conv
@@ -247,10 +247,10 @@ def test_batch_norms_are_folded_with_their_own_epsilon_and_foreign_norms_are_kep
         assert (ours - expected).abs().max() < 2e-3 * max(scale, expected.abs().max()), layer
 
 
-def test_a_large_epsilon_and_half_precision_survive():
+def test_networks_of_half_precision_are_compressed_as_they_are():
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 2)).half()
     fresh = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 2))
-    pixels = torch.randint(0, 256, (20, 3, 4, 4)).half()
+    pixels = torch.rand(20, 3, 4, 4).half()
     compressed = bitbook.compress(network, calibration=pixels, k=16)
     assert compressed.half_source and compressed.ratio_fp16 == compressed.ratio / 2
     assert compressed.to_module(into=fresh)(pixels.float()).isfinite().all()
@@ -262,7 +262,7 @@ def test_patterns_add_and_take_away():
     assert "token" in chosen.tensors and not any(name.startswith("block.") for name in chosen.tensors)
     assert chosen.dense["block.linear1.weight"] == "excluded"
     with pytest.raises(ValueError, match=r"exclude: 'blokc\.\*' fits none"):
-        select(network, exclude=["blokc.*"])
+        select(networks.plain_copy(network), exclude=["blokc.*"])
 
 
 def test_a_data_loader_gives_its_inputs_and_keeps_its_labels():
@@ -299,7 +299,7 @@ def _with(value: float, where: str) -> nn.Module:
         (nn.Linear(4, 2), {"k": 2, "calibration": torch.rand(5, 3)}, "first batch"),
         (nn.Linear(4, 2), {"k": 2, "calibration": torch.rand(0, 4)}, "empty"),
         (nn.Linear(4, 2), {"k": 2, "calibration": torch.full((5, 4), torch.nan)}, "NaN or infinity"),
-        (nn.Linear(4, 2), {"k": 2, "calibration": [torch.full((5, 4), 3e38)]}, "not finite"),
+        (nn.Linear(4, 2), {"k": 2, "calibration": [torch.full((5, 4), 3e38)]}, "weight: .* too large"),
         (_with(torch.nan, "1.weight"), {"k": 2}, r"1\.weight holds NaN"),
         (_with(torch.inf, "0.bias"), {"k": 2}, r"0\.bias holds NaN"),
         (nn.Sequential(nn.LazyLinear(3)), {"k": 2}, r"0\.weight: a lazy layer"),
@@ -313,7 +313,7 @@ def test_what_makes_no_sense_is_refused_before_work_starts(network, options, mes
 
 
 def test_tiny_weights_do_not_vanish():
-    network, fresh = nn.Linear(20, 10), nn.Linear(20, 10)
+    network, fresh = nn.Linear(200, 50), nn.Linear(200, 50)
     with torch.no_grad():
         network.weight.mul_(1e-8)
     for options in ({"k": 16}, {"ratio": 3}):

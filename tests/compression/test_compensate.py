@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from bitbook import tasks, training
-from bitbook.codes import Coded, ScalarCode
+from bitbook.codes import Coded, GridCode, ScalarCode
 from bitbook.compression import compensate, input_moments
 from torch import nn
 
@@ -112,3 +112,9 @@ def test_scales_are_kept_and_divided_out():
     expected = np.abs((weights / scales[:, None])[..., None] - values.astype(np.float64)).argmin(-1)
     np.testing.assert_array_equal(found.indices, expected)
     np.testing.assert_array_equal(found.scales, scales)
+
+
+def test_a_code_of_another_family_is_named_and_refused():
+    code = GridCode(np.zeros((5, 8), int), np.full(5, 2), np.zeros(5, int))
+    with pytest.raises(ValueError, match=r"w: GPTQ rounding .* a grid code"):
+        compensate({"w": np.zeros((5, 8))}, Coded({"w": code}, {}), {"w": np.eye(8)[None]})

@@ -7,7 +7,7 @@ import pytest
 import torch
 from bitbook import tasks, training
 from bitbook.codes import coded_bytes
-from bitbook.compression import grid_to_budget
+from bitbook.compression import search_grid
 from bitbook.compression._sequential import Rounding, round_in_turn, watchable
 from torch import nn
 
@@ -31,7 +31,7 @@ def _logits(network, weights, biases, images):
     """Outputs of the network with these weights, its batch norms on the images' own statistics."""
     network = copy.deepcopy(network)
     network.load_state_dict({n: torch.as_tensor(v) for n, v in {**weights, **biases}.items()}, strict=False)
-    training.reestimate_batch_norm(network, images, seed=0, augmentation="none", count=len(images))
+    training.reestimate_batch_norm(network, images)
     return training.logits(network, images)
 
 
@@ -39,7 +39,7 @@ def test_the_budget_is_kept_and_nearly_used(digits):
     network, images = digits
     before, weights, shares = copy.deepcopy(network.state_dict()), _weights(network), []
     for budget in (1500, 3000):
-        found = grid_to_budget(network, weights, images[:300], budget, progress=shares.append)
+        found = search_grid(network, weights, images[:300], budget, progress=shares.append)
         assert 0.95 * budget < coded_bytes(found.codes, found.codebooks) <= budget
         assert shares[-1] == 1.0
         assert found.codes.keys() == weights.keys()
@@ -59,7 +59,14 @@ def test_the_budget_is_kept_and_nearly_used(digits):
 def test_impossible_budgets_are_refused(digits):
     network, images = digits
     with pytest.raises(ValueError, match="allow more"):
-        grid_to_budget(network, _weights(network), images[:50], 10)
+        search_grid(network, _weights(network), images[:50], 10)
+
+
+def test_an_ample_budget_gives_a_grid_as_fine_as_there_is(digits):
+    network, images = digits
+    weights = _weights(network)
+    found = search_grid(network, weights, images[:20], 10**6)
+    assert found.step < 1e-3 * np.std(weights["conv1.weight"])
 
 
 def test_a_lone_layer_is_best_for_centred_inputs_and_its_bias_keeps_the_mean():
@@ -90,10 +97,12 @@ def test_what_can_be_watched():
             self.twice = nn.Linear(4, 4)
             self.idle = nn.Linear(4, 4)
             self.mixed = nn.Linear(4, 4)
+            self.wide = nn.Linear(9000, 4)
 
         def forward(self, x):
             y = self.bare(self.norm(self.conv(x)).relu()).mean((2, 3))
             y = self.twice(self.twice(torch.cat([y, y], 1)))
+            y = y + self.wide(y.repeat(1, 2250))
             return y + self.mixed(y.flip(0).cumsum(0))  # what it sees of one image depends on the others
 
     assert watchable(Network(), torch.rand(4, 1, 6, 6)) == {"conv.weight": True, "bare.weight": False}

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 import torch
-from bitbook import datasets
+from bitbook import datasets, training
+from bitbook.datasets import _image_folder
 from bitbook.datasets._image_folder import wnids
 from PIL import Image
+from torch import nn
 from torchvision.transforms import v2
 
 RNG = np.random.default_rng(0)
@@ -93,3 +97,45 @@ def test_fingerprints_see_files_and_labels_and_not_their_names(place, tmp_path):
     assert datasets.fingerprint("imagenet-a") == original
     (root / "n01440764").rename(root / "n01484850")
     assert datasets.fingerprint("imagenet-a") != original
+
+
+def test_batches_come_in_order_and_are_decoded_ahead(place, monkeypatch):
+    place("imagenet-mine", {f"n01440764/{i}.png": (224, 224) for i in range(6)})
+    files = datasets.load("imagenet-mine", split="test").images
+    everything, done, decode = files[:], [], _image_folder._decode
+
+    def noted(path):
+        done.append(path)
+        return decode(path)
+
+    monkeypatch.setattr(_image_folder, "_decode", noted)
+    indices = [torch.tensor([4, 1]), slice(2, 4), torch.tensor([0]), slice(5, 6)]
+    taken = datasets.batches(files, indices)
+    assert torch.equal(next(taken), everything[[4, 1]])
+    while len(done) < 6:  # all others are decoded, though nobody has asked for them
+        time.sleep(0.01)
+    assert [batch.tolist() for batch in taken] == [everything[index].tolist() for index in indices[1:]]
+    assert len(done) == 6
+    assert torch.equal(next(datasets.batches(everything, indices)), everything[[4, 1]])
+
+
+def test_a_damaged_file_among_those_ahead_is_named_when_its_turn_comes(place, tmp_path):
+    place("imagenet-mine", {f"n01440764/{i}.png": (300, 300) for i in range(3)})
+    damaged = tmp_path / "imagenet-mine" / "n01440764" / "1.png"
+    damaged.write_bytes(damaged.read_bytes()[:1000])
+    taken = datasets.batches(datasets.load("imagenet-mine", split="test").images, [slice(0, 1), slice(1, 3)])
+    assert len(next(taken)) == 1
+    with pytest.raises(datasets.DatasetDamaged, match=r"1\.png cannot be decoded"):
+        next(taken)
+
+
+def test_training_on_files_is_training_on_their_images(place):
+    place("imagenet-mine", {f"n01440764/{i}.png": (224, 224) for i in range(8)})
+    files, ends = datasets.load("imagenet-mine", split="test").images, []
+    for images in (files, files[:]):
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Conv2d(3, 2, 32, 32), nn.Flatten(), nn.Linear(98, 2))
+        recipe = training.Recipe(epochs=2, batch_size=2, augmentation="crop16+flip", learning_rate=0.01)
+        history = training.fit(network, images, torch.arange(8) % 2, recipe, seed=0, progress=False)
+        ends.append((history.loss, training.logits(network, images).tolist()))
+    assert ends[0] == ends[1]

@@ -16,7 +16,9 @@ from torch import nn
 CHILD = """
 import json, sys, torch
 from bitbook import datasets, networks
-from bitbook.training import Recipe, fit
+from bitbook.clustering import kmeans1d_layers
+from bitbook.codes import Coded
+from bitbook.training import CodebookTuning, Recipe, fit
 from bitbook.training import _distributed as distributed
 torch.set_num_threads(1)
 train = datasets.load("digits", split="train")
@@ -27,7 +29,13 @@ recipe = Recipe(epochs=2, batch_size=32, learning_rate=0.05, augmentation="crop1
 with distributed.processes() as device:
     history = fit(network.to(device), train.images, train.labels, recipe, seed=0, progress=False)
     weights = torch.cat([p.detach().flatten() for p in network.parameters()])
-    print(json.dumps({"rank": distributed.place()[0], "loss": history.loss, "weights": weights.tolist()}))
+    tensors = {name: p.detach().numpy() for name, p in network.cpu().named_parameters() if p.ndim > 1}
+    found = {name: (layer.labels, layer.values) for name, layer in kmeans1d_layers(tensors, 4).items()}
+    scheme = CodebookTuning(Coded.by_layer(found))
+    tuned = fit(network.to(device), train.images, train.labels, recipe, seed=0, scheme=scheme, progress=False)
+    books = {name: book.tolist() for name, book in tuned.coded.codebooks.items()}
+    losses = [history.loss, tuned.loss]
+    print(json.dumps({"rank": distributed.place()[0], "loss": losses, "weights": weights.tolist(), "books": books}))
 """
 
 
@@ -54,8 +62,12 @@ def test_two_processes_end_in_the_loss_of_one():
     alone = finish(start(CUDA_VISIBLE_DEVICES=""))
     assert (first["rank"], second["rank"], alone["rank"]) == (0, 1, 0)
     assert first["weights"] == second["weights"]
-    assert first["loss"] == pytest.approx(alone["loss"], abs=1e-5)
-    assert first["loss"][1] < first["loss"][0]
+    for together, single in zip(first["loss"], alone["loss"], strict=True):
+        assert together == pytest.approx(single, abs=1e-4)
+        assert together[1] < together[0]
+    assert first["books"] == second["books"]
+    for name, book in alone["books"].items():
+        assert first["books"][name] == pytest.approx(book, abs=2e-3)
     assert first["weights"] == pytest.approx(alone["weights"], abs=1e-4)
 
 

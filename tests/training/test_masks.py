@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from bitbook.networks import bake
 from bitbook.training._masks import Mask, Pruning, gradual_sparsity
-from bitbook.training._parametrisation import attach, bake, original
+from bitbook.training._parametrisation import attach, original
 from torch import nn
 
 WEIGHTS = torch.tensor([[0.5, -3.0, 0.25], [0.25, 2.0, -1.0]], dtype=torch.float64)

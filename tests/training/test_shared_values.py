@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import torch
-from bitbook.training._parametrisation import attach, bake
+from bitbook.networks import bake
+from bitbook.training._parametrisation import attach
 from bitbook.training._shared_values import SharedValues, lookup
 from torch import nn
 

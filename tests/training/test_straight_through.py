@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 from bitbook.clustering import kmeans1d
+from bitbook.networks import bake
 from bitbook.training import Refreshing
-from bitbook.training._parametrisation import attach, bake, original
+from bitbook.training._parametrisation import attach, original
 from bitbook.training._straight_through import StraightThrough, straight_through
 from torch import nn
 

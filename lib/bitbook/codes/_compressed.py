@@ -122,9 +122,10 @@ class Compressed:
         norms = {}
         for module, own in epsilons.items():
             weight, bias, mean, var = (state[f"{module}.{entry}"].astype(np.float64) for entry in BATCH_NORM)
-            # (C,); decoded, it is multiplied by sqrt(1 + epsilon), and the module divides by sqrt(1 + own)
-            scale = weight / np.sqrt(var + own) * (math.sqrt(1 + own) / math.sqrt(1 + epsilon))
-            rows = {"folded": (scale, bias - mean * scale), "whole": (weight, bias, mean, var)}[batch_norm]
+            scale = weight / np.sqrt(var + own)  # (C,)
+            # Decoded, the stored one is multiplied by sqrt(1 + epsilon), and the module divides by sqrt(1 + own).
+            same = math.sqrt(1 + own) / math.sqrt(1 + epsilon)
+            rows = {"folded": (scale * same, bias - mean * scale), "whole": (weight, bias, mean, var)}[batch_norm]
             norms[module] = stored(np.stack(rows))
         buffers = {f"{module}.{entry}" for module in modules for entry in BATCH_NORM}
         if original_parameters is None:

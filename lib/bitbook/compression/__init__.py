@@ -7,13 +7,14 @@ from bitbook.compression._compensate import compensate, input_moments, layer_inp
 from bitbook.compression._compress import compress
 from bitbook.compression._divergence import Divergence
 from bitbook.compression._front import beside, bytes_at, front, nondominated, pick
-from bitbook.compression._grid_search import Rounded, grid_to_budget
+from bitbook.compression._grid_search import Rounded, search_grid
 from bitbook.compression._kmeans import kmeans_layers
 from bitbook.compression._learned_step import LSQ, LearnedStep
 from bitbook.compression._measure import measure
 from bitbook.compression._rate_distortion import RateDistortionTable, rate_distortion_table
 from bitbook.compression._retrain import Retraining, retrain
 from bitbook.compression._select import select, weight_tensors
+from bitbook.compression._state_dict import compress_state_dict, read_state_dict
 
 __all__ = [
     "LSQ",
@@ -29,8 +30,8 @@ __all__ = [
     "bytes_at",
     "compensate",
     "compress",
+    "compress_state_dict",
     "front",
-    "grid_to_budget",
     "input_moments",
     "kmeans_layers",
     "layer_inputs",
@@ -38,7 +39,9 @@ __all__ = [
     "nondominated",
     "pick",
     "rate_distortion_table",
+    "read_state_dict",
     "retrain",
+    "search_grid",
     "select",
     "weight_tensors",
 ]

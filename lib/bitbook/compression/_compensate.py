@@ -16,7 +16,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from bitbook import training
 from bitbook.clustering import InputFactor, compensated_rounding, input_factor
-from bitbook.codes import Code, Coded
+from bitbook.codes import Code, Coded, ScalarCode
 
 PASSES = 3  # with a price, code lengths and indices are found in turn; after three passes sizes stay within 0.1 %
 Moments = np.ndarray | tuple[np.ndarray, ...]
@@ -67,6 +67,7 @@ def input_moments(
     def add(module: nn.Module, arguments: tuple, keywords: dict, *_: object) -> None:
         rows = _rows(module, arguments, keywords)  # (groups, inputs, n)
         if rows is not None:
+            rows = rows if rows.dtype == torch.float64 else rows.float()
             parts = [part @ part.transpose(1, 2) for part in rows.split(block, dim=1)]
             name = names[id(_weight(module))]
             if name not in sums:
@@ -86,6 +87,9 @@ def input_moments(
         torch.backends.mha.set_fastpath_enabled(fast_path)
         for handle in handles:
             handle.remove()
+    for name, parts in sums.items():
+        if not all(part.isfinite().all() for part in parts):
+            raise ValueError(f"{name}: inputs of this layer are not finite, or too large to be squared: scale the data")
     arrays = {name: tuple(part.cpu().numpy() for part in parts) for name, parts in sums.items()}
     return {name: parts if len(parts) > 1 else parts[0] for name, parts in arrays.items()}
 
@@ -182,6 +186,9 @@ def compensate(
     error, in units of the squared mean distance between the values in use, where a uniform quantiser trades them at
     about 0.1; zero takes no account of bits.
     """
+    for name, code in coded.codes.items():
+        if not isinstance(code, ScalarCode):
+            raise ValueError(f"{name}: GPTQ rounding chooses among single values, and a {code.kind} code has none")
     found = {
         name: _one(tensors[name], code, coded.codebooks, moments[name], price) if name in moments else code
         for name, code in coded.codes.items()

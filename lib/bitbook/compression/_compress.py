@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from bitbook import training
 from bitbook.clustering import kmeans1d, kmeans1d_layers, sort_weights
@@ -16,13 +19,18 @@ from bitbook.compression._assemble import assemble
 from bitbook.compression._baseline import stored_values
 from bitbook.compression._calibration import batches
 from bitbook.compression._compensate import compensate, input_moments
-from bitbook.compression._grid_to_budget import RATE, grid_to_budget
+from bitbook.compression._finest_grid import RATE, finest_grid
+from bitbook.compression._grid_search import Rounded, grid_to_budget
 from bitbook.compression._select import select
+from bitbook.compression._sequential import watchable
 from bitbook.networks import is_plain, plain_copy, unwrapped
 from bitbook.tasks import Task
 
 MOST_CENTROIDS = 65_536  # a layer
 LARGE, LARGE_BINS = 2**24, 2**20  # weights from which a layer is clustered by its histogram, and the bins of that
+WATCHED = 0.9  # share of the weights
+SEARCH_IMAGES, FEWEST_IMAGES = 1000, 200
+IMAGE_NUMBERS = 2**22  # of all images of the search together
 MOMENT_SAMPLES = 1024  # images or sequences that the layers' inputs are watched on
 
 
@@ -71,29 +79,90 @@ def compress(
     if not is_plain(plain):
         plain = plain_copy(plain)
     chosen = select(plain, include=include, exclude=exclude)
-    data, moments = None, {}
+    data, moments, in_turn = None, {}, set()
     if calibration is not None:
         data = batches(plain, calibration)
     elif task is not None:
         data = task.calibration(seed=0).split(100)
     if data is not None:
-        sizes = np.cumsum([training.batch_length(batch) for batch in data])
-        watched = data[: 1 + int(np.searchsorted(sizes, MOMENT_SAMPLES))]
-        moments = input_moments(plain, watched, memory=memory, only=chosen.tensors)
+        images = None if k else _images(plain, data)
+        in_turn = watchable(plain, images).keys() & chosen.tensors.keys() if images is not None else set()
+        # What the search layer by layer cannot watch it rounds to the nearest value: it must see nearly all weights.
+        if sum(chosen.tensors[name].size for name in in_turn) < WATCHED * sum(t.size for t in chosen.tensors.values()):
+            in_turn = set()
+        if any(40 * chosen.tensors[name][0].size ** 2 > memory for name in in_turn):  # five matrices of moments
+            in_turn = set()
+        if not in_turn:
+            sizes = np.cumsum([training.batch_length(batch) for batch in data])
+            watched = data[: 1 + int(np.searchsorted(sizes, MOMENT_SAMPLES))]
+            moments = input_moments(plain, watched, memory=memory, only=chosen.tensors)
     if k is None:
-        trainable = [value for value in network.parameters() if value.requires_grad] or list(network.parameters())
+        trainable = [value for value in plain.parameters() if value.requires_grad] or list(plain.parameters())
         budget = budget or int(4 * sum(value.numel() for value in trainable) / ratio)
-        file = grid_to_budget(plain, chosen.tensors, budget, moments=moments, calibration=data, progress=progress)
+        if in_turn:
+            file = _in_turn(plain, chosen.tensors, images, int(budget), data, progress=progress)
+        else:
+            file = finest_grid(plain, chosen.tensors, budget, moments=moments, calibration=data, progress=progress)
     else:
         clusters = compensate(chosen.tensors, _clusters(chosen.tensors, int(k)), moments, price=RATE)
         file = assemble(plain, clusters, calibration=data)
     notes = dict(chosen.dense)
     for name in chosen.tensors:
-        if data and name not in moments:
+        if data and name not in moments and name not in in_turn:
             notes[name] = "rounded to the nearest value: what its layer multiplies it with cannot be watched"
         elif isinstance(moments.get(name), tuple):
             notes[name] = f"rounded in {len(moments[name])} blocks of inputs, to keep the memory"
     return file.noted(notes)
+
+
+def _images(network: nn.Module, data: Sequence[training.Batch]) -> Tensor | None:
+    """Images for the search layer by layer, which holds them all in memory; None where the batches are no images."""
+    batches = [batch[0] if isinstance(batch, tuple) and len(batch) == 1 else batch for batch in data]
+    if not all(isinstance(batch, Tensor) and batch.ndim == 4 for batch in batches):
+        return None
+    if len({batch.shape[1:] for batch in batches}) > 1 or batches[0][0].numel() * FEWEST_IMAGES > IMAGE_NUMBERS:
+        return None
+    raw = isinstance(data[0], Tensor)  # those of a task
+    images = torch.cat([training.inputs(network, batch) if raw else batch for batch in batches])
+    most = min(len(images), SEARCH_IMAGES, IMAGE_NUMBERS // images[0].numel())
+    return images[torch.linspace(0, len(images) - 1, most).round().long()]
+
+
+def _in_turn(
+    network: nn.Module,
+    tensors: Mapping[str, np.ndarray],
+    images: Tensor,
+    budget: int,
+    data: Sequence[training.Batch],
+    *,
+    progress: bool,
+) -> Compressed:
+    """Compress to one grid, layer after layer, see `grid_to_budget`; the biases make up for the rounding."""
+    own = plain_copy(network)
+    biases = dict(own.named_parameters())
+
+    def file(rounded: Rounded, **options: Any) -> Compressed:
+        with torch.no_grad():
+            for name, bias in rounded.biases.items():
+                biases[name].copy_(bias)
+        return assemble(own, Coded(rounded.codes, rounded.codebooks), **options)
+
+    most = budget
+    while True:
+        with tqdm(total=1.0, desc="grid step", disable=not progress, bar_format="{l_bar}{bar}| {elapsed}") as bar:
+            rounded = grid_to_budget(
+                network,
+                tensors,
+                images,
+                most,
+                size=lambda rounded: len(file(rounded).to_bytes()),
+                progress=lambda done, bar=bar: bar.update(done - bar.n),
+            )
+        found = file(rounded, calibration=data)
+        over = len(found.to_bytes()) - budget
+        if over <= 0:
+            return found
+        most -= 2 * over  # the batch norms as re-estimated took a few bytes more
 
 
 def _check_options(ratio: float | None, budget: int | None, k: int | None, method: str | None, memory: int) -> None:

@@ -10,12 +10,13 @@ import numpy as np
 from torch import Tensor, nn
 
 from bitbook.codes import ScalarCode, coded_bytes
+from bitbook.compression._baseline import stored_values
 from bitbook.compression._sequential import Levels, Rounding, round_in_turn, watchable
 
 RATE_WEIGHT = 0.05  # of a bit, in squared steps; a uniform quantiser trades them at about 0.1
 PASSES = 8  # roundings of the whole network, at most
 NEAR = 0.03  # share of the budget within which all images are worth their time; until then a quarter of them
-CLOSE = 0.004  # share of the budget that may stay unused
+CLOSE = 0.008  # share of the budget that may stay unused
 SLOPE = -0.65  # d log(bytes) / d log(step) near two bits a weight
 LARGEST = 32767  # level
 
@@ -30,7 +31,7 @@ class Rounded:
     step: float
 
 
-def grid_to_budget(
+def search_grid(
     network: nn.Module,
     weights: Mapping[str, np.ndarray],
     images: Tensor,
@@ -60,27 +61,30 @@ def grid_to_budget(
     largest = max(float(np.abs(w).max()) for w in weights.values())
     if not largest:
         raise ValueError("all weights are zero: there is nothing to compress")
+    finest, coarsest = 2 * largest / LARGEST, 2 * largest
     step = _first_step(weights, budget)
     known: list[tuple[float, float]] = []  # log step, log of bytes over budget
     best = levels = None
     seen = images[: max(len(images) // 4, 1)]
-    for done in range(PASSES):
-        step = float(np.float16(min(max(step, 2 * largest / LARGEST), 2 * largest)))
+    for done in range(4 * PASSES):
+        step = min(max(step, finest), coarsest)
         nearest = {name: np.rint(w / step).astype(np.int32) for name, w in weights.items()}
         lengths = _code_lengths(levels.weights if levels else nearest, math.ceil(1.5 * largest / step) + 1)
         levels = round_in_turn(network, seen, centred, Rounding(step, lengths, RATE_WEIGHT))
         levels.weights = {name: levels.weights.get(name, nearest[name]) for name in weights}
         rounded = _coded(levels, step)
         over = math.log(size(rounded) / budget)
-        progress((done + 1) / PASSES)
+        progress(min((done + 1) / PASSES, 1.0))
         known.append((math.log(step), over))
-        if len(seen) == len(images) and over <= 0:
-            best = rounded if best is None or step < best.step else best
-            if over > -CLOSE:
-                break
-        if abs(over) < NEAR:
+        if len(seen) == len(images) and over <= 0 and (best is None or step < best.step):
+            best = rounded
+        if best and (-CLOSE < over <= 0 or done + 1 >= PASSES or best.step == finest):
+            break
+        if over > 0 and step == coarsest:
+            break
+        if abs(over) < NEAR or step == finest or done + 4 >= PASSES:
             seen = images
-        step = math.exp(_secant(known))
+        step = math.exp(_secant(known)) if done < PASSES else 1.05 * step  # small networks move by chance
     if best is None:
         raise ValueError(f"no grid was found that keeps {budget} bytes; the last one takes {size(rounded)}: allow more")
     progress(1.0)
@@ -118,4 +122,4 @@ def _coded(levels: Levels, step: float) -> Rounded:
     high = max(int(found.max()) for found in levels.weights.values())
     kind = np.min_scalar_type(high - low)
     codes = {name: ScalarCode((found - low).astype(kind), "grid") for name, found in levels.weights.items()}
-    return Rounded(codes, {"grid": (np.arange(low, high + 1) * step).astype(np.float16)}, levels.biases, step)
+    return Rounded(codes, {"grid": stored_values(np.arange(low, high + 1) * step)}, levels.biases, step)

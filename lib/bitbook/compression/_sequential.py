@@ -19,6 +19,7 @@ from bitbook.compression._descent import descend
 DAMPING = 0.01  # of the moments' diagonal, as a share of its mean
 SHARE = 0.5  # of the errors of earlier layers that a layer makes up for; all of it suits only the images at hand
 SAMPLES = 8000  # inputs of a layer on which its moments are taken, at least
+MOST_INPUTS = 8192  # of a layer; the moments of more would fill the memory
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,8 @@ def watchable(network: nn.Module, images: Tensor) -> dict[str, bool]:
     """Return the layers that `round_in_turn` can take, by the weight's name, and whether their outputs' mean is free.
 
     It is where a batch norm follows at once, or where the layer has a bias. Taken are linear layers and convolutions
-    padded with zeros that run once for a batch and keep its images apart along the first axis.
+    padded with zeros, of at most 8,192 inputs, that run once for a batch and keep its images apart along the first
+    axis.
     """
     network = copy.deepcopy(network).eval()
     runs: dict[str, list[bool]] = {}
@@ -92,8 +94,8 @@ def watchable(network: nn.Module, images: Tensor) -> dict[str, bool]:
             centred[name] |= arguments[0] is output
 
     for name, module in network.named_modules():
-        zeros = getattr(module, "padding_mode", "zeros") == "zeros"
-        if isinstance(module, nn.Conv2d | nn.Linear) and zeros:
+        fits = isinstance(module, nn.Conv2d | nn.Linear) and module.weight[0].numel() <= MOST_INPUTS
+        if fits and getattr(module, "padding_mode", "zeros") == "zeros":
             module.register_forward_hook(layer_hook(f"{name}.weight"))
         elif isinstance(module, _BatchNorm):
             module.register_forward_pre_hook(norm_hook)

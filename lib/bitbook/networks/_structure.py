@@ -57,8 +57,14 @@ def bake(network: nn.Module) -> None:
     """
     for module in network.modules():
         if parametrize.is_parametrized(module):
-            for attribute in list(module.parametrizations):
-                parametrize.remove_parametrizations(module, attribute, leave_parametrized=True)
+            values = {name: getattr(module, name).detach().clone() for name in module.parametrizations}
+            lists = module.parametrizations.items()
+            trains = {name: any(p.requires_grad for p in part.parameters(recurse=False)) for name, part in lists}
+            del module._modules["parametrizations"]
+            # torch's own removal takes the attribute off the class, which copies of a module share.
+            module.__class__ = type(module).__bases__[0]
+            for name, value in values.items():
+                module.register_parameter(name, nn.Parameter(value, requires_grad=trains[name]))
         for hook in list(module._forward_pre_hooks.values()):
             if type(hook) in _REMOVE:
                 _REMOVE[type(hook)](module, hook.name)

@@ -13,6 +13,9 @@ from bitbook.report.markdown import table
 NETWORKS = {
     "cifar10": "ResNet-20 on CIFAR-10",
     "cifar10-resnet56": "ResNet-56 on CIFAR-10",
+    "cifar10-resnet9": "ResNet-9 on CIFAR-10",
+    "cifar10-resnet18": "ResNet-18 on CIFAR-10",
+    "cifar10-wrn16-4": "Wide ResNet-16-4 on CIFAR-10",
     "cifar100": "ResNet-20 on CIFAR-100",
     "cifar100-resnet56": "ResNet-56 on CIFAR-100",
     "imagenet-dev1000": "SqueezeNet 1.0 on 1,000 images of ImageNet",
@@ -53,10 +56,10 @@ def _main(published: Path) -> list[tuple[dict[str, str], bool]]:
 def main(published: Path) -> str:
     """Return the main tables, one for each network."""
     columns = [*COLUMNS, "epochs", "commit", "file or its SHA-256"]
-    text = ""
-    for task, network in NETWORKS.items():
-        rows = []
-        for row in (row for row, _ in _main(published) if row["task"] == task):
+    text, shown = "", [row for row, _ in _main(published)]
+    for task in dict.fromkeys(row["task"] for row in shown):  # in the order of main.csv
+        network, rows = NETWORKS.get(task, task), []
+        for row in (row for row in shown if row["task"] == task):
             file = f"[`{Path(row['file']).stem}`]({row['file']})" if row["file"] else f"`{row['sha256'][:12]}…`"
             rows.append([row["method"], in_words(row["variant"]), *_cells(row), row["epochs"], row["commit"], file])
         text += f"### {network[0].upper()}{network[1:]} (`{task}`)\n\n{table(columns, rows, numbers=NUMBERS)}\n"
@@ -66,7 +69,10 @@ def main(published: Path) -> str:
 def few(published: Path) -> str:
     """Return the README's rows."""
     rows = [(row, shown) for row, shown in _main(published) if shown]
-    cells = [[NETWORKS[row["task"]], row["method"], in_words(row["variant"]), *_cells(row)] for row, _ in rows]
+    cells = [
+        [NETWORKS.get(row["task"], row["task"]), row["method"], in_words(row["variant"]), *_cells(row)]
+        for row, _ in rows
+    ]
     return table(["network", *COLUMNS], cells, numbers=NUMBERS)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from bitbook.datasets import ImageFiles
+from bitbook.datasets import ImageFiles, batches
 
 
 def device() -> torch.device:
@@ -38,7 +38,7 @@ def run(network: nn.Module, data: Tensor | ImageFiles | Iterable[Batch], *, batc
     the arguments themselves, which are only brought to the network's device.
     """
     if isinstance(data, Tensor | ImageFiles):
-        data = (data[i : i + batch_size] for i in range(0, len(data), batch_size))
+        data = batches(data, [slice(i, i + batch_size) for i in range(0, len(data), batch_size)])
     device = next(network.parameters()).device
     for batch in data:
         if isinstance(batch, Tensor):

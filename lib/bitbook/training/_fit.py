@@ -115,7 +115,9 @@ def fit(
             indices = [index[rank::processes] for index in places]
             for place, (index, batch) in enumerate(zip(indices, batches(images, indices), strict=True)):
                 step = epoch * epoch_steps + place
-                batch = apply(batch, policy=policy, drawn=[part[place][..., rank::processes, :] for part in drawn])
+                batch = apply(
+                    batch.to(device), policy=policy, drawn=[part[place][..., rank::processes, :] for part in drawn]
+                )
                 for group in state.optimiser.param_groups:
                     group["lr"] = group["peak"] * recipe.rate((step + 0.5) / steps)
                 state.optimiser.zero_grad()

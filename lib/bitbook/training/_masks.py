@@ -57,12 +57,10 @@ class Pruning(Scheme):
     end: float
 
     def prepare(self, network: nn.Module) -> None:
-        """Mask the named parameters."""
         for name in self.final:
             attach(network, name, Mask(original(network, name)))
 
     def after_step(self, network: nn.Module, step: int, steps: int) -> None:
-        """Prune when it is time."""
         if step % self.every == 0 or step == steps:
             for name, mask in attached(network, Mask).items():
                 sparsity = gradual_sparsity(step / steps, final=self.final[name], end=self.end)

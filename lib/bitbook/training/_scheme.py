@@ -57,13 +57,11 @@ class Quantising(Scheme):
     """What schemes with `Quantiser` parametrisations share: no weight decay for what they learn, and the codes."""
 
     def parameters(self, network: nn.Module) -> list[dict[str, Any]]:
-        """Return two groups: the network's own parameters, and what quantisers learn."""
         values = [value for module in attached(network, Quantiser).values() for value in module.parameters()]
         others = [value for value in network.parameters() if all(value is not other for other in values)]
         return [{"params": others}, {"params": values, "weight_decay": 0.0}]
 
     def finish(self, network: nn.Module) -> Coded:
-        """Take the quantisers off, and return the codes."""
         return quantise(network)
 
 
@@ -79,6 +77,5 @@ class Refreshing(Quantising):
     until: float = 2 / 3
 
     def after_step(self, network: nn.Module, step: int, steps: int) -> None:
-        """Find all clusters anew when it is time."""
         if step % self.every == 0 and step <= self.until * steps:
             refresh(network)

@@ -20,37 +20,25 @@ class _Lookup(torch.autograd.Function):
     """values[indices]; the gradient of a value is the sum over its members in float64 (and in order, on the CPU)."""
 
     @staticmethod
-    def forward(context: Any, values: Tensor, indices: Tensor) -> Tensor:
-        context.save_for_backward(values, indices)
+    def forward(context: Any, values: Tensor, indices: Tensor, share: Tensor | None) -> Tensor:
+        context.save_for_backward(values, indices, share)
         return values[indices]
 
     @staticmethod
-    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        values, indices = context.saved_tensors
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        values, indices, share = context.saved_tensors
         members = gradient.reshape(indices.numel(), *values.shape[1:]).double()
         total = torch.zeros_like(values, dtype=torch.float64).index_add_(0, indices.reshape(-1), members)
-        return total.to(values.dtype), None
+        return total.to(values.dtype) * (1 if share is None else share), None, None
 
 
-class _Scaled(torch.autograd.Function):
-    """The values as they are; their gradient times a share."""
-
-    @staticmethod
-    def forward(context: Any, values: Tensor, share: Tensor) -> Tensor:
-        context.save_for_backward(share)
-        return values.clone()
-
-    @staticmethod
-    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return gradient * context.saved_tensors[0], None
-
-
-def lookup(values: Tensor, indices: Tensor) -> Tensor:
+def lookup(values: Tensor, indices: Tensor, share: Tensor | None = None) -> Tensor:
     """Look shared values up, for training: values (k,) or (k, d), indices int64 of shape S give S or S x d.
 
-    The gradient of a shared value is the sum of its members' gradients (Han et al. 2016, equation 3).
+    The gradient of a shared value is the sum of its members' gradients (Han et al. 2016, equation 3), times a share if
+    one is given, (k,) or (k, 1).
     """
-    return _Lookup.apply(values, indices)
+    return _Lookup.apply(values, indices, share)
 
 
 class SharedValues(nn.Module):
@@ -79,8 +67,7 @@ class SharedValues(nn.Module):
         self.register_buffer("positions", positions)
 
     def forward(self, unused: Tensor) -> Tensor:
-        values = self.values if self.share is None else _Scaled.apply(self.values, self.share)
-        weights = lookup(values, self.indices)
+        weights = lookup(self.values, self.indices, self.share)
         if self.scales is not None:
             weights = weights * self.scales
         if self.positions is None:
@@ -94,27 +81,28 @@ class CodebookTuning(Scheme):
 
     coded: codes of any family with codebooks, (k,) or (k, d). A codebook entry's gradient is the mean of its members'
     (Han et al. sum them): a step then moves the weights as far as one that trains them freely, projected on what the
-    codes allow, whatever their number. Weight decay is left out for the codebooks.
+    codes allow, whatever their number. Weight decay is left out for the codebooks. Raises ValueError for a grid code.
     """
 
     coded: Coded = field(repr=False)
     checksum: str = field(init=False)
 
     def __post_init__(self) -> None:
+        for name, code in self.coded.codes.items():
+            if isinstance(getattr(code, "inner", code), GridCode):
+                raise ValueError(f"{name}: a grid code has no codebook to train: leave it out of what is tuned")
         mark = 0
         for name, weights in sorted(self.coded.decode().items()):
             mark = zlib.crc32(weights, zlib.crc32(name.encode(), mark))
         object.__setattr__(self, "checksum", f"{mark:08x}")
 
     def prepare(self, network: nn.Module) -> None:
-        """Put the codebooks in the weights' place; ValueError for a code that has none."""
+        """Put the codebooks in the weights' place."""
         like = next(network.parameters())
         values = {name: nn.Parameter(torch.tensor(book).to(like)) for name, book in self.coded.codebooks.items()}
         counts = self.coded.counts()
         for name, code in self.coded.codes.items():
             inner, positions = (code.inner, code.positions) if isinstance(code, SparseCode) else (code, None)
-            if isinstance(inner, GridCode):
-                raise ValueError(f"{name}: a grid code has no codebook to train: leave it out of what is tuned")
             members = torch.from_numpy(counts[inner.codebook]).reshape(-1, *[1] * (values[inner.codebook].ndim - 1))
             module = SharedValues(
                 values[inner.codebook],

@@ -80,11 +80,9 @@ class Combined(training.Scheme):
         return self.schedule.bits * sum(tensor.size for tensor in weight_tensors(self.network).values())
 
     def prepare(self, network: nn.Module) -> None:
-        """Put clusters before all weights."""
         self.bits.attach(network, self.start)
 
     def objective(self, network: nn.Module, base: training.Objective) -> training.Objective:
-        """Distil the float network."""
         return training.distillation(self.network, temperature=self.schedule.temperature, share=self.schedule.share)
 
     def after_step(self, network: nn.Module, step: int, steps: int) -> None:
@@ -107,9 +105,8 @@ class Combined(training.Scheme):
         weight = rate_distortion_weight(weights, found.entropy())
         calibration = self.task.calibration(seed=self.seed)
         for _ in range(TRIES):
-            files = (
-                assemble(network, found, calibration=images) for images in (None, calibration)
-            )  # the quick one first
+            # The quick one first.
+            files = (assemble(network, found, calibration=images) for images in (None, calibration))
             if all(len(file.to_bytes()) <= self.budget for file in files):
                 return found
             # The clusters stood still while the weights moved on, and so took a few more bits.
@@ -119,10 +116,6 @@ class Combined(training.Scheme):
             weight *= RAISED
         ratio = f"ratio {self.schedule.ratio:g}"
         raise ValueError(f"{ratio}: no clustering keeps {self.budget:.0f} bytes; lower the ratio")
-
-    def _fits(self, network: nn.Module, found: Coded, *, reestimate: bool) -> bool:
-        file = assemble(network, found, calibration=self.task.calibration(seed=self.seed) if reestimate else None)
-        return len(file.to_bytes()) <= self.budget
 
 
 def combined(

@@ -83,5 +83,4 @@ class DPQ(training.Refreshing):
     until: float = 1 / 3
 
     def prepare(self, network: nn.Module) -> None:
-        """Put quantisers before all weights."""
         attach_clusters(network, self.k, Quantised)

@@ -79,11 +79,9 @@ class DPR(training.Refreshing):
             )
 
     def prepare(self, network: nn.Module) -> None:
-        """Find the clusters of all layers."""
         attach_clusters(network, self.k, Drawn)
 
     def objective(self, network: nn.Module, base: training.Objective) -> training.Objective:
-        """Add the weights' distance from their clusters."""
         return regularised(base, network)
 
     def after_step(self, network: nn.Module, step: int, steps: int) -> None:

@@ -1,4 +1,4 @@
-"""One grid for the whole network, its step found such that the file takes the budget."""
+"""One grid for the whole network, its step found such that the file takes the budget; each layer rounded by itself."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BINS = 2**20  # of the histogram by which sizes are foreseen
 LEVELS = 60_000  # of the finest grid: indices have 16 bits
 
 
-def grid_to_budget(
+def finest_grid(
     network: nn.Module,
     tensors: Mapping[str, np.ndarray],
     budget: int,
