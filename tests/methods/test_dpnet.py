@@ -47,12 +47,12 @@ def test_a_stopped_table_resumes(task, network, tmp_path, monkeypatch):
     np.testing.assert_array_equal(again.divergence, first.divergence)
     np.testing.assert_array_equal(again.bytes, first.bytes)
     assert again.least == first.bytes.min(1).sum() + first.rest
-    swapped = rate_distortion_table(network, task, tensors, options[::-1], divergence, folder=tmp_path)
+    swapped = rate_distortion_table(network, tensors, options[::-1], divergence, folder=tmp_path)
     np.testing.assert_array_equal(swapped.bytes, first.bytes[:, ::-1])  # options are known by what they are
     with pytest.raises(ValueError, match="made with another images"):
-        rate_distortion_table(network, task, tensors, options, Divergence(network, task, images=30), folder=tmp_path)
+        rate_distortion_table(network, tensors, options, Divergence(network, task, images=30), folder=tmp_path)
     with pytest.raises(pytest.fail.Exception, match="measured again"):
-        rate_distortion_table(network, task, tensors, [dpnet.optimal_layers(tensors, 3)], divergence, folder=tmp_path)
+        rate_distortion_table(network, tensors, [dpnet.optimal_layers(tensors, 3)], divergence, folder=tmp_path)
 
 
 def test_no_clustering_beats_the_optimum():

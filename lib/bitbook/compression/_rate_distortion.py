@@ -68,7 +68,7 @@ def rate_distortion_table(
     tensors: the weights, by name. options: with a codebook of the layer's own name for each layer.
     folder: keeps each option's measurements, so that a stopped table resumes; None keeps nothing. moments: of
     `input_moments`; then rounding is compensated, at this price of a bit. Raises ValueError where the folder holds the
-    measurements of another network, task or images.
+    measurements of another network or of other images.
     """
     if moments is not None:
         options = [compensate(tensors, coded, moments, price=price) for coded in options]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from bitbook.files import write_atomically
 from bitbook.pipeline.equal_accuracy import picture
-from bitbook.pipeline.layout import write_atomically
 from bitbook.pipeline.result_tables import of_results
 from bitbook.pipeline.run_tables import of_runs
 from bitbook.report.markdown import fill

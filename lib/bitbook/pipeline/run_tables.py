@@ -8,7 +8,7 @@ from typing import Any
 
 from bitbook.pipeline import notebook, tables
 from bitbook.pipeline.collect import seed_of
-from bitbook.pipeline.stages import read_params
+from bitbook.pipeline.params import read_params
 from bitbook.report.markdown import table
 
 _CLAIM = re.compile(r"\*\*The claim\*\* \((.+?)\): (.+?\.)(?=\s)", re.DOTALL)
