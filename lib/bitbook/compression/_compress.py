@@ -20,7 +20,7 @@ from bitbook.compression._baseline import stored_values
 from bitbook.compression._calibration import batches
 from bitbook.compression._compensate import compensate, input_moments
 from bitbook.compression._finest_grid import RATE, finest_grid
-from bitbook.compression._grid_search import Rounded, grid_to_budget
+from bitbook.compression._grid_search import Rounded, search_grid
 from bitbook.compression._select import select
 from bitbook.compression._sequential import watchable
 from bitbook.networks import is_plain, plain_copy, unwrapped
@@ -137,7 +137,7 @@ def _in_turn(
     *,
     progress: bool,
 ) -> Compressed:
-    """Compress to one grid, layer after layer, see `grid_to_budget`; the biases make up for the rounding."""
+    """Compress to one grid, layer after layer, see `search_grid`; the biases make up for the rounding."""
     own = plain_copy(network)
     biases = dict(own.named_parameters())
 
@@ -147,10 +147,10 @@ def _in_turn(
                 biases[name].copy_(bias)
         return assemble(own, Coded(rounded.codes, rounded.codebooks), **options)
 
-    most = budget
+    most = budget - budget // 2000  # the batch norms as re-estimated take a few bytes more or less
     while True:
         with tqdm(total=1.0, desc="grid step", disable=not progress, bar_format="{l_bar}{bar}| {elapsed}") as bar:
-            rounded = grid_to_budget(
+            rounded = search_grid(
                 network,
                 tensors,
                 images,
@@ -162,7 +162,7 @@ def _in_turn(
         over = len(found.to_bytes()) - budget
         if over <= 0:
             return found
-        most -= 2 * over  # the batch norms as re-estimated took a few bytes more
+        most -= 2 * over
 
 
 def _check_options(ratio: float | None, budget: int | None, k: int | None, method: str | None, memory: int) -> None:
