@@ -146,7 +146,7 @@ def _in_turn(
                 biases[name].copy_(bias)
         return assemble(own, Coded(rounded.codes, rounded.codebooks), **options)
 
-    most = budget
+    most = budget - budget // 2000  # the batch norms as re-estimated take a few bytes more or less
     while True:
         with tqdm(total=1.0, desc="grid step", disable=not progress, bar_format="{l_bar}{bar}| {elapsed}") as bar:
             rounded = search_grid(
@@ -161,7 +161,7 @@ def _in_turn(
         over = len(found.to_bytes()) - budget
         if over <= 0:
             return found
-        most -= 2 * over  # the batch norms as re-estimated took a few bytes more
+        most -= 2 * over
 
 
 def _check_options(ratio: float | None, budget: int | None, k: int | None, method: str | None, memory: int) -> None:
