@@ -77,12 +77,12 @@ def image(size: int, count: int = 8) -> Callable:
 
 
 FAST = {
-    "shufflenet_v2": (lambda: models.shufflenet_v2_x0_5(num_classes=10), image(64)),
     "u-net": (UNet, image(16)),
     "words": (Words, lambda: torch.randint(0, 50, (9, 11))),
     "answers": (Answers, lambda: [(torch.rand(6, 4, 5), torch.rand(6, 1, 2, 3, 3)) for _ in range(3)]),
 }
 SLOW = {
+    "shufflenet_v2": (lambda: models.shufflenet_v2_x0_5(num_classes=10), image(64)),
     "mobilenet_v3_small": (lambda: models.mobilenet_v3_small(num_classes=10), image(32)),
     "resnet18": (lambda: models.resnet18(num_classes=10), image(32)),
     "efficientnet_b0": (lambda: models.efficientnet_b0(num_classes=10), image(64)),
