@@ -78,9 +78,9 @@ def test_a_layer_too_wide_for_the_memory_is_rounded_in_blocks_of_its_inputs():
     weights = layer.weight.detach().numpy()
     values = np.linspace(-0.06, 0.06, 5).astype(np.float16)
     code = ScalarCode(np.zeros(weights.shape, np.uint8), "b")
-    found = compensate({"w": weights}, {"w": code}, {"b": values}, {"w": blocks})["w"].indices
+    found = compensate({"w": weights}, Coded({"w": code}, {"b": values}), {"w": blocks}).codes["w"].indices
     part = ScalarCode(np.zeros((5, 44), np.uint8), "b")
-    last = compensate({"w": weights[:, 256:]}, {"w": part}, {"b": values}, {"w": blocks[4]})["w"].indices
+    last = compensate({"w": weights[:, 256:]}, Coded({"w": part}, {"b": values}), {"w": blocks[4]}).codes["w"].indices
     np.testing.assert_array_equal(found[:, 256:], last)
 
 

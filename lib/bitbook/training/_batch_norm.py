@@ -38,8 +38,10 @@ def reestimate_batch_norm(network: nn.Module, data: Tensor | Iterable[Batch], *,
     def note(layer: nn.Module, *_: object) -> None:
         mean, variance, total = sums[id(layer)]
         statistics = layer.running_mean.double().cpu(), layer.running_var.double().cpu()
-        sums[id(layer)] = [mean + statistics[0] * count, variance + statistics[1] * count, total + count]
+        share = count / number
+        sums[id(layer)] = [mean + statistics[0] * share, variance + statistics[1] * share, total + count]
 
+    number = len(data) if isinstance(data, Tensor) else 1
     if isinstance(data, Tensor):
         data = data.split(batch_size)
     with evaluating(network), torch.no_grad():
@@ -63,5 +65,5 @@ def reestimate_batch_norm(network: nn.Module, data: Tensor | Iterable[Batch], *,
         for layer in layers:
             mean, variance, total = sums[id(layer)]
             if total:
-                layer.running_mean.copy_(mean / total)
-                layer.running_var.copy_(variance / total)
+                layer.running_mean.copy_(mean / (total / number))
+                layer.running_var.copy_(variance / (total / number))
