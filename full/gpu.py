@@ -25,10 +25,11 @@ import torch
 import yaml
 from bitbook import codes, datasets, tasks, training
 from bitbook.compression import Retraining, measure
+from bitbook.files import write_atomically
 from bitbook.methods import dpnet
 from bitbook.pipeline import provenance
 from bitbook.pipeline.collect import rows_of
-from bitbook.pipeline.layout import Results, write_atomically
+from bitbook.pipeline.layout import Results
 from bitbook.pipeline.tables import to_json
 from safetensors.torch import load_file, save_file
 from torch import nn

@@ -17,7 +17,7 @@ def test_networks_fit_their_data_sets(name):
     if name.startswith("imagenet"):
         images, classes = torch.rand(1, 3, 224, 224), 1000
     else:
-        kind = datasets.SETS[task.dataset]
+        kind = datasets.SETS[task.data.name]
         images, classes = torch.rand(2, kind.shape[2] if len(kind.shape) == 3 else 1, *kind.shape[:2]), kind.classes
     outputs = task.network(seed=0).eval()(images)
     assert outputs.shape == (len(images), classes)
@@ -38,7 +38,7 @@ def test_networks_fit_their_data_sets(name):
 )
 def test_imagenet_tasks_name_their_set_and_network(name, dataset, network, weights):
     task = tasks.get(name)
-    assert (task.dataset, task.specification["arguments"]["name"], task.weights) == (dataset, network, weights)
+    assert (task.data.name, task.specification["arguments"]["name"], task.weights) == (dataset, network, weights)
 
 
 def test_unknown_tasks_are_refused():

@@ -67,7 +67,7 @@ def test_files_meet_the_test_set_once(task, network, tmp_path, reads):
     moea_bins.compress(network, task, bins=16).save(file)
     values = measure([file], task, folder=tmp_path / "tested")
     assert measure([file], task, folder=tmp_path / "tested") == values
-    assert reads == [task.dataset]
+    assert reads == [task.data.name]
     test = task.test()
     expected = training.evaluate(bitbook.load(file).to_module(), test.images, test.labels, task.metrics)
     assert values[file] == expected
@@ -93,7 +93,7 @@ def test_a_module_of_ones_own_with_its_own_epsilon(task, epsilon, tmp_path):
     coded = moea_bins.shared_bins(weight_tensors(own), 5000)
     assemble(own, coded).save(tmp_path / "own.bitbook")
     images = task.calibration(20, seed=0)
-    with pytest.raises(ValueError, match="unknown network factory"):
+    with pytest.raises(ValueError, match="no network of bitbook):
         bitbook.load(tmp_path / "own.bitbook").to_module()
     expected = training.logits(own, images)
     back = bitbook.load(tmp_path / "own.bitbook").to_module(into=own)
