@@ -1,10 +1,12 @@
 """Compensation of whole networks: moments against a dense reference, and what it promises."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
 from bitbook import tasks, training
-from bitbook.codes import Coded, GridCode, ScalarCode
+from bitbook.codes import Coded, GridCode, ScalarCode, SparseCode, VectorCode
 from bitbook.compression import compensate, input_moments
 from torch import nn
 
@@ -114,7 +116,57 @@ def test_scales_are_kept_and_divided_out():
     np.testing.assert_array_equal(found.scales, scales)
 
 
-def test_a_code_of_another_family_is_named_and_refused():
-    code = GridCode(np.zeros((5, 8), int), np.full(5, 2), np.zeros(5, int))
-    with pytest.raises(ValueError, match=r"w: GPTQ rounding .* a grid code"):
-        compensate({"w": np.zeros((5, 8))}, Coded({"w": code}, {}), {"w": np.eye(8)[None]})
+def _least(weights, moment, choices):
+    """The least output error by trying all choices of each weight of one row."""
+    errors = []
+    for row in itertools.product(*choices):
+        error = weights - np.array(row)
+        errors.append((error @ moment @ error, row))
+    return min(errors)
+
+
+def _moment(rng):
+    x = rng.normal(size=(4, 40)) + rng.normal(size=40)  # inputs that say nearly the same
+    return x @ x.T
+
+
+def test_what_is_pruned_stays_so_and_the_rest_makes_up_for_it():
+    rng = np.random.default_rng(3)
+    weights, moment, book = rng.normal(size=(40, 4)), _moment(rng), np.float16([-1, -0.5, 0.5, 1])
+    positions = rng.random((40, 4)) < 0.7
+    nearest = np.abs(weights[positions][:, None] - book).argmin(-1)
+    before = Coded({"w": SparseCode(positions, ScalarCode(nearest, "b"))}, {"b": book})
+    after = compensate({"w": weights}, before, {"w": moment[None]})
+    np.testing.assert_array_equal(after.codes["w"].positions, positions)
+    plain, ours = (
+        np.einsum("oi,ij,oj->o", weights - c.decode()["w"], moment, weights - c.decode()["w"]) for c in (before, after)
+    )
+    assert ours.sum() < 0.9 * plain.sum()
+    for row in range(3):
+        choices = [book if left else [0.0] for left in positions[row]]
+        assert _least(weights[row], moment, choices)[0] <= ours[row] * (1 + 1e-6)
+
+
+def test_a_grid_keeps_depths_and_exponents_and_brings_outputs_closer():
+    rng = np.random.default_rng(4)
+    weights, moment = rng.normal(size=(36, 4)), _moment(rng)
+    depths, exponents = np.tile([2, 3, 0, 2, 4, 3], 6), np.tile([0, -1, 0, -1, -2, -1], 6)
+    half = (1 << depths >> 1)[:, None]
+    scale = np.ldexp(1.0, exponents)[:, None]
+    values = np.clip(np.rint(weights / scale), -half, np.maximum(half - 1, 0)).astype(int)
+    before = Coded({"w": GridCode(values, depths, exponents)}, {})
+    after = compensate({"w": weights}, before, {"w": moment[None]})
+    np.testing.assert_array_equal(after.codes["w"].depths, depths)
+    plain, ours = (
+        np.einsum("oi,ij,oj->o", weights - c.decode()["w"], moment, weights - c.decode()["w"]) for c in (before, after)
+    )
+    assert ours.sum() < plain.sum() and ours[2] == plain[2]
+    for row in (0, 1, 3):
+        choices = [np.arange(-half[row, 0], half[row, 0]) * scale[row, 0]] * 4
+        assert _least(weights[row], moment, choices)[0] <= ours[row] * (1 + 1e-6)
+
+
+def test_a_code_that_cannot_be_rounded_is_named_and_refused():
+    coded = Coded({"w": VectorCode(np.zeros((5, 4), int), "b", (5, 8))}, {"b": np.ones((1, 2), np.float16)})
+    with pytest.raises(ValueError, match=r"w: GPTQ rounding .* not a vector code: leave it out"):
+        compensate({"w": np.zeros((5, 8))}, coded, {"w": np.eye(8)[None]})

@@ -47,6 +47,7 @@ def compensated_rounding(
     code_lengths: np.ndarray | None = None,
     price: float = 0.0,
     damping: float = 0.01,
+    kept: np.ndarray | None = None,
 ) -> np.ndarray:
     """Return indices into a codebook such that a linear layer's outputs, not its weights, come out close.
 
@@ -55,7 +56,8 @@ def compensated_rounding(
     their moment; what a column's rounding does to the outputs is taken back, as far as the later columns can, by
     changing those before they are rounded in turn. code_lengths: (k,) bits of each index; then `price` x bits is added
     to each squared error, in units of a column of average weight.
-    damping: added to the diagonal, as a share of its mean, so that inputs that hardly occur do no harm.
+    damping: added to the diagonal, as a share of its mean, so that inputs that hardly occur do no harm. kept: bool,
+    (outputs, inputs); all other weights become zero, and their index is 0.
     Returns (outputs, inputs) of the smallest unsigned type. Raises ValueError for shapes that do not fit, for values
     that do not ascend, and for NaN or infinities. Source: arXiv 2210.17323 (GPTQ), equations 2 and 3 and the Cholesky
     form of section 3.3; the price of bits is our addition.
@@ -73,21 +75,27 @@ def compensated_rounding(
     if not all(np.isfinite(a).all() for a in (weights, values, lengths)):
         raise ValueError("weights, moments, values and code lengths must be finite")
     by = moments if isinstance(moments, InputFactor) else input_factor(moments, damping=damping)
-    indices = np.empty((outputs, inputs), np.int32)
-    _round(weights[:, by.order].copy(), by.factor, values, price * lengths, by.importance, indices)
+    indices = np.zeros((outputs, inputs), np.int32)
+    kept = np.ones((outputs, inputs), bool) if kept is None else kept
+    _round(weights[:, by.order].copy(), by.factor, values, price * lengths, by.importance, kept[:, by.order], indices)
     result = np.empty((outputs, inputs), np.min_scalar_type(len(values) - 1))
     result[:, by.order] = indices
     return result
 
 
 @nb.njit(cache=True, nogil=True)
-def _round(weights, factor, values, costs, importance, indices):
+def _round(weights, factor, values, costs, importance, kept, indices):
     """Round the rows of weights in place, one after the other: rows do not touch each other."""
     outputs, inputs = weights.shape
     last = len(values) - 1
     for row in range(outputs):
         w = weights[row]
         for j in range(inputs):
+            if not kept[row, j]:
+                error = w[j] / factor[j, j]
+                for later in range(j + 1, inputs):
+                    w[later] -= error * factor[j, later]
+                continue
             right = np.searchsorted(values, w[j])
             best, best_cost = 0, np.inf
             # With prices a value beyond the two neighbours may be cheaper: one more on either side is enough.

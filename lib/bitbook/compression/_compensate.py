@@ -16,7 +16,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from bitbook import training
 from bitbook.clustering import InputFactor, compensated_rounding, input_factor
-from bitbook.codes import Code, Coded, ScalarCode
+from bitbook.codes import Code, Coded, GridCode, ScalarCode
 
 PASSES = 3  # with a price, code lengths and indices are found in turn; after three passes sizes stay within 0.1 %
 Moments = np.ndarray | tuple[np.ndarray, ...]
@@ -186,46 +186,75 @@ def compensate(
     error, in units of the squared mean distance between the values in use, where a uniform quantiser trades them at
     about 0.1; zero takes no account of bits.
     """
-    for name, code in coded.codes.items():
-        if not isinstance(code, ScalarCode):
-            raise ValueError(f"{name}: GPTQ rounding chooses among single values, and a {code.kind} code has none")
     found = {
-        name: _one(tensors[name], code, coded.codebooks, moments[name], price) if name in moments else code
+        name: _one(name, tensors[name], code, coded.codebooks, moments[name], price) if name in moments else code
         for name, code in coded.codes.items()
     }
     return Coded(found, coded.codebooks)
 
 
 def _one(
+    name: str,
     tensor: np.ndarray,
     code: Code,
     codebooks: Mapping[str, np.ndarray],
     moments: Moments | Sequence[InputFactor],
     price: float,
 ) -> Code:
+    blocks = [  # each a factor for each group
+        [moment if isinstance(moment, InputFactor) else input_factor(moment) for moment in block]
+        for block in (moments if isinstance(moments, tuple) else (moments,))
+    ]
+    if isinstance(code, ScalarCode):
+        return _scalar(tensor, code, codebooks, blocks, price)
+    inner = getattr(code, "inner", None)
+    if isinstance(inner, ScalarCode) and (inner.scales is None or not inner.scales.ndim):
+        whole = np.zeros(code.shape, inner.indices.dtype)
+        whole[code.positions] = inner.indices.ravel()
+        found = _scalar(tensor, dataclasses.replace(inner, indices=whole), codebooks, blocks, price, code.positions)
+        indices = found.indices[code.positions].reshape(inner.shape)
+        return dataclasses.replace(code, inner=dataclasses.replace(inner, indices=indices))
+    if isinstance(code, GridCode) and len(blocks) == len(blocks[0]) == 1:
+        values = code.values.copy()
+        for depth in np.unique(code.depths[code.depths > 0]).tolist():
+            rows, half = code.depths == depth, 1 << depth - 1
+            scales = np.ldexp(np.float32(1), code.exponents[rows])
+            levels = ScalarCode(values[rows].astype(np.int32) + half, "levels", scales)
+            found = _scalar(tensor[rows], levels, {"levels": np.arange(-half, half)}, blocks, price)
+            values[rows] = found.indices.astype(np.int32) - half
+        return dataclasses.replace(code, values=values)
+    kind = f"{code.kind} code" + (f" of {inner.kind} codes" if inner else "")
+    raise ValueError(f"{name}: GPTQ rounding takes each weight alone and ungrouped grids, not a {kind}: leave it out")
+
+
+def _scalar(
+    tensor: np.ndarray,
+    code: ScalarCode,
+    codebooks: Mapping[str, np.ndarray],
+    blocks: Sequence[Sequence[InputFactor]],
+    price: float,
+    kept: np.ndarray | None = None,
+) -> ScalarCode:
+    """Round for the factors of each block of columns and group of rows; kept: where weights are not zero for good."""
     book = codebooks[code.codebook].astype(np.float64)  # (k,)
     order = np.argsort(book, kind="stable")
     values, first = np.unique(book[order], return_index=True)  # equal values: the first index stands for all
     scales = 1.0 if code.scales is None else code.scales.astype(np.float64).reshape(-1, *[1] * (tensor.ndim - 1))
     weights = (tensor.astype(np.float64) / scales).reshape(tensor.shape[0], -1)  # (outputs, inputs)
-    rank = np.searchsorted(values, book[code.indices.ravel()])  # where the given indices stand among the values
-    counts = np.bincount(rank, minlength=len(values))
+    kept = np.ones(weights.shape, bool) if kept is None else kept.reshape(weights.shape)
+    given = book[code.indices.reshape(weights.shape)[kept]]
+    counts = np.bincount(np.searchsorted(values, given), minlength=len(values))
     spacing = np.average(np.gradient(values), weights=counts) if len(values) > 1 else 0.0
-    blocks = [  # each a factor for each group
-        [moment if isinstance(moment, InputFactor) else input_factor(moment) for moment in block]
-        for block in (moments if isinstance(moments, tuple) else (moments,))
-    ]
     borders = np.cumsum([len(block[0].order) for block in blocks])[:-1]
     for _ in range(PASSES if price else 1):
         lengths = np.log2((counts.sum() + 0.05 * len(counts)) / (counts + 0.05))  # finite for values not in use
         columns = []
-        for block, part in zip(blocks, np.split(weights, borders, axis=1), strict=True):
-            rows = [
-                compensated_rounding(group, factor, values, code_lengths=lengths, price=price * spacing**2)
-                for group, factor in zip(np.split(part, len(block)), block, strict=True)
-            ]
+        for block, part, own in zip(blocks, *(np.split(x, borders, axis=1) for x in (weights, kept)), strict=True):
+            options = {"code_lengths": lengths, "price": price * spacing**2}
+            groups = zip(np.split(part, len(block)), np.split(own, len(block)), block, strict=True)
+            rows = [compensated_rounding(w, factor, values, kept=left, **options) for w, left, factor in groups]
             columns.append(np.concatenate(rows))
         found = np.concatenate(columns, axis=1)
-        counts = np.bincount(found.ravel(), minlength=len(values))
+        counts = np.bincount(found[kept], minlength=len(values))
     indices = order[first][found].reshape(tensor.shape)
     return dataclasses.replace(code, indices=indices.astype(code.indices.dtype))
