@@ -93,7 +93,7 @@ def test_a_module_of_ones_own_with_its_own_epsilon(task, epsilon, tmp_path):
     coded = moea_bins.shared_bins(weight_tensors(own), 5000)
     assemble(own, coded).save(tmp_path / "own.bitbook")
     images = task.calibration(20, seed=0)
-    with pytest.raises(ValueError, match="no network of bitbook):
+    with pytest.raises(ValueError, match="no network of bitbook"):
         bitbook.load(tmp_path / "own.bitbook").to_module()
     expected = training.logits(own, images)
     back = bitbook.load(tmp_path / "own.bitbook").to_module(into=own)
