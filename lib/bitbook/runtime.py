@@ -36,9 +36,9 @@ def to_module(compressed: Compressed, *, into: nn.Module | None = None) -> nn.Mo
     if into is None:
         # Shapes alone first, so that a file cannot ask for more weights than it holds; torchvision's RegNets, which
         # compute their widths in tensors, know no shapes without values.
+        with networks.at_most(state.values()), contextlib.suppress(NotImplementedError), torch.device("meta"):
+            _check(networks.build(compressed.specification), state)
         with networks.at_most(state.values()):
-            with contextlib.suppress(NotImplementedError), torch.device("meta"):
-                _check(networks.build(compressed.specification), state)
             into = networks.build(compressed.specification)
     module = networks.unwrapped(into)
     if state.keys() - set(networks.plain_names(module).values()):

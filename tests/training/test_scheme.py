@@ -75,6 +75,7 @@ def test_channels_leave_and_a_killed_training_resumes_to_the_same_weights(tmp_pa
     rebuilt.load_state_dict(whole.network.state_dict())
     if optimiser == "sgd":  # really killed before the channels leave, in a process of its own
         code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import test_scheme as test; "
+        code += f"test.torch.set_num_threads({torch.get_num_threads()}); "
         code += f"test.train(test.Path({str(tmp_path / 'killed')!r}), 'sgd', test.sigkill)"
         assert subprocess.run([sys.executable, "-c", code], timeout=300).returncode == -signal.SIGKILL
     else:  # afterwards

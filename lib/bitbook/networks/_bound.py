@@ -18,8 +18,8 @@ MORE_TENSORS, MORE_NUMBERS = 256, 1 << 27
 def at_most(tensors: Iterable[Tensor]) -> Iterator[None]:
     """Refuse modules that register more parameters and buffers than these, or larger ones, as soon as they are made.
 
-    Four times these are allowed and a fixed number more, as a network may be built twice, with layers that are replaced
-    and, where it lost channels, with all of them at first. Raises ValueError within the block.
+    Four times these are allowed and a fixed number more, as a network may be built with layers that are replaced and,
+    where it lost channels, with all of them at first. Raises ValueError within the block.
     """
     sizes = [tensor.numel() for tensor in tensors]
     tensors_left, numbers_left = 4 * len(sizes) + MORE_TENSORS, 4 * sum(sizes) + MORE_NUMBERS
