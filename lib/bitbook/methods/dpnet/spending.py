@@ -14,7 +14,7 @@ from bitbook.clustering import Clusters, SortedWeights, clusters_beside_zero, en
 
 PRICES = 1e-9, 1e2  # of a bit, in units of the mean squared weight, between which the search looks
 RESOLUTION = 512  # positions tried for a border while training: those in between are refined anyway
-MOST_VALUES = 256  # of a layer; more than any price in use leaves
+MOST_VALUES = 1024  # of a layer; more than any rate-distortion weight in use leaves
 EXACT = 2**17  # weights of a layer up to which training clusters them one by one; above, as bins
 BINS = 2**14  # of a larger layer, of equal width: they cost the squared error less than 0.01 %
 CLOSE = 1e-3  # share of the weights to which the search for what to prune settles
