@@ -42,17 +42,18 @@ def compress(arguments: argparse.Namespace) -> int:
 def export(arguments: argparse.Namespace) -> int:
     """Write the decoded weights as plain safetensors."""
     import numpy as np
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save as serialise
     from tqdm import tqdm
 
     from bitbook import load
+    from bitbook.files import write_atomically
 
     if arguments.output.suffix != ".safetensors":
         raise ValueError(f"{arguments.output}: weights are exported as .safetensors; name the output so")
     decoded = load(arguments.file).decode()
     bar = tqdm(decoded.items(), desc="export", unit="tensor")
     state = {name: np.ascontiguousarray(values) for name, values in bar}
-    save_file(state, arguments.output)
+    write_atomically(arguments.output, serialise(state))
     print(f"{arguments.output}: {sum(values.size for values in state.values()):,} numbers")
     return 0
 
