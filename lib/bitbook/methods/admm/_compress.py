@@ -1,0 +1,179 @@
+"""The whole pipeline: ADMM pruning, masked retraining, ADMM clustering, freezing rounds, clustering retraining."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from bitbook import training
+from bitbook.codes import Coded, Compressed
+from bitbook.compression import assemble, weight_tensors
+from bitbook.methods.admm._constraints import Cardinality, EqualLevels, FreeClusters, GlobalCardinality
+from bitbook.methods.admm._retrain import Freezing, Masked, quantised
+from bitbook.methods.admm._scheme import ADMM, names, residuals
+from bitbook.networks import channel_graph
+from bitbook.tasks import Task
+
+FINE = 64  # values of a layer that is only pruned
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """One training of the pipeline; the optimiser is Adam, the learning rate falls along a cosine.
+
+    rounds: of ADMM's updates or of freezing; not used elsewhere.
+    """
+
+    epochs: int
+    learning_rate: float = 1e-3
+    rounds: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """The constants of the pipeline; a training of no epochs is left out.
+
+    prune: the cardinalities, one after another, each with a pruning and a masked retraining. cluster: the values of
+    what is left, or None to prune only. moving: whether the levels are found anew in each round (the paper's centroid
+    updates) or once (the authors' release). rho, growth, ramp: as in `ADMM`. freezing: the quantising rounds. tuning:
+    of the codebooks with fixed assignments. temperature, share: of the distillation from the float network; a share of
+    0 is plain cross-entropy, as in the paper. augmentation, batch_size: instead of the task's.
+    """
+
+    prune: tuple[Cardinality | GlobalCardinality, ...]
+    pruning: Training
+    masked: Training
+    cluster: EqualLevels | FreeClusters | None = None
+    clustering: Training = Training(epochs=0)
+    freezing: Training = Training(epochs=0)
+    tuning: Training = Training(epochs=0)
+    moving: bool = True
+    rho: float = 1e-3
+    growth: float = 1.0
+    ramp: float = 0.0
+    temperature: float = 2.0
+    share: float = 0.0
+    augmentation: str | None = None
+    batch_size: int = 256
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a part of the pipeline ends in: the network, its codes if it has any, and the residuals of each ADMM round.
+
+    residuals: (rounds, 2) by layer: primal and dual.
+    """
+
+    network: nn.Module = field(repr=False)
+    coded: Coded = field(repr=False)
+    residuals: Mapping[str, np.ndarray] = field(repr=False)
+
+
+def run(
+    network: nn.Module, task: Task, schedule: Schedule, *, seed: int = 0, folder: Path | None = None
+) -> dict[str, Stage]:
+    """Run the pipeline on a network, which itself is left as it is; return "pruned 1", "pruned 2", ... and "clustered".
+
+    Channels that nothing reads any more, or that hold nothing, leave after each pruning, with their biases. folder:
+    keeps a checkpoint of every training, so that a killed one resumes at its last epoch and ends in the same weights.
+    """
+    stages, data = {}, task.train()
+    teacher = copy.deepcopy(network)
+    objective = training.distillation(teacher, temperature=schedule.temperature, share=schedule.share)
+
+    def train(name: str, start: nn.Module, scheme: training.Scheme, how: Training) -> Stage:
+        found: dict[str, np.ndarray] = {}
+        if not how.epochs:
+            return Stage(start, Coded({}, {}), found)
+        recipe = training.Recipe(
+            epochs=how.epochs,
+            batch_size=schedule.batch_size,
+            optimiser="adam",
+            learning_rate=how.learning_rate,
+            weight_decay=0.0,
+            warmup=0.05,
+            augmentation=schedule.augmentation or task.recipe.augmentation,
+        )
+        own = {"objective": objective, "name": f"distil {schedule.share} {schedule.temperature}"} if schedule.share else {}
+        done = training.fit(
+            start,
+            data.images,
+            data.labels,
+            recipe,
+            seed=seed,
+            scheme=scheme,
+            folder=folder and folder / name,
+            progress=False,
+            callback=lambda _, current: found.update(residuals(current)),
+            **own,
+        )
+        return Stage(done.network, done.coded, found)
+
+    pull = {"rho": schedule.rho, "growth": schedule.growth}
+    current = copy.deepcopy(network)
+    for number, constraint in enumerate(schedule.prune, 1):
+        scheme = ADMM(constraint=constraint, rounds=schedule.pruning.rounds, ramp=schedule.ramp, **pull)
+        pruned = train(f"prune {number}", current, scheme, schedule.pruning)
+        retrained = train(f"retrain {number}", without_dead_channels(pruned.network), Masked(), schedule.masked)
+        current = retrained.network
+        stages[f"pruned {number}"] = dataclasses.replace(pruned, network=copy.deepcopy(current))
+    if schedule.cluster:
+        stages["clustered"] = _cluster(current, schedule, train, pull)
+    return stages
+
+
+def _cluster(network: nn.Module, schedule: Schedule, train, pull: Mapping[str, float]) -> Stage:
+    """Pull the weights to levels, quantise them round by round, and train the codebooks."""
+    find = schedule.cluster.find
+    chosen = names(schedule.cluster, network)
+
+    def levels(of: nn.Module):
+        return find({name: training.original(of, name).detach() for name in chosen})
+
+    constraint = schedule.cluster if schedule.moving else levels(network)
+    pulled = train("cluster", network, ADMM(constraint=constraint, rounds=schedule.clustering.rounds, **pull), schedule.clustering)
+    found = levels(pulled.network) if schedule.moving else constraint
+    frozen = train("freeze", pulled.network, Freezing(levels=found, rounds=schedule.freezing.rounds), schedule.freezing)
+    coded = frozen.coded if schedule.freezing.epochs else quantised(frozen.network, found)
+    tuned = train("tune", frozen.network, training.CodebookTuning(coded), schedule.tuning)
+    return Stage(tuned.network, tuned.coded if schedule.tuning.epochs else coded, pulled.residuals)
+
+
+def compressed(stage: Stage, network: nn.Module, task: Task, *, seed: int = 0, mantissa: int = 10) -> Compressed:
+    """Return a stage as a file; network: the float one, whose parameters count for the ratio.
+
+    A stage without codes is stored with FINE optimal values in every layer for the weights that are left.
+    """
+    coded = stage.coded
+    if not coded.codes:
+        weights = {name: torch.from_numpy(value) for name, value in weight_tensors(stage.network).items()}
+        coded = FreeClusters(dict.fromkeys(weights, FINE)).find(weights).coded(weights)
+    norms = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in stage.network.modules())
+    calibration = task.calibration(seed=seed) if norms else None
+    file = assemble(stage.network, coded, calibration=calibration, mantissa=mantissa)
+    return dataclasses.replace(file, original_parameters=sum(value.numel() for value in network.parameters()))
+
+
+@torch.no_grad()
+def without_dead_channels(network: nn.Module) -> nn.Module:
+    """Return the network without channels that no weight reads, or whose own weights are all zero.
+
+    Of the latter the bias goes too, which changes the function a little: training follows.
+    """
+    while True:
+        graph = channel_graph.trace(network)
+        for layer, ids in graph.layers.items():
+            module = network.get_submodule(layer)
+            if module.bias is not None and not np.isin(ids, graph.fixed).any():
+                module.bias.mul_(module.weight.flatten(1).any(1))
+        dead = channel_graph.zero_channels(network, graph)
+        if not dead:
+            return network.to(memory_format=torch.channels_last)
+        network = channel_graph.remove(network, graph, dead)
