@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from bitbook import training
 from bitbook.codes import Coded, Compressed
@@ -43,8 +44,8 @@ class Schedule:
     prune: the cardinalities, one after another, each with a pruning and a masked retraining. cluster: the values of
     what is left, or None to prune only. moving: whether the levels are found anew in each round (the paper's centroid
     updates) or once (the authors' release). rho, growth, ramp: as in `ADMM`. freezing: the quantising rounds. tuning:
-    of the codebooks with fixed assignments. temperature, share: of the distillation from the float network; a share of
-    0 is plain cross-entropy, as in the paper. augmentation, batch_size: instead of the task's.
+    of the codebooks with fixed assignments. temperature, share: of the distillation from the float network's outputs
+    for the images as they are, computed once; a share of 0 is plain cross-entropy, as in the paper. augmentation, batch_size: instead of the task's.
     """
 
     prune: tuple[Cardinality | GlobalCardinality, ...]
@@ -85,8 +86,11 @@ def run(
     keeps a checkpoint of every training, so that a killed one resumes at its last epoch and ends in the same weights.
     """
     stages, data = {}, task.train()
-    teacher = copy.deepcopy(network)
-    objective = training.distillation(teacher, temperature=schedule.temperature, share=schedule.share)
+    labels, own = data.labels, {}
+    if schedule.share:
+        labels = torch.cat([training.logits(network, data.images), labels[:, None]], 1)
+        name = f"distil {schedule.share} at {schedule.temperature}"
+        own = {"objective": _distilled(schedule.share, schedule.temperature), "name": name}
 
     def train(name: str, start: nn.Module, scheme: training.Scheme, how: Training) -> Stage:
         found: dict[str, np.ndarray] = {}
@@ -101,11 +105,10 @@ def run(
             warmup=0.05,
             augmentation=schedule.augmentation or task.recipe.augmentation,
         )
-        own = {"objective": objective, "name": f"distil {schedule.share} {schedule.temperature}"} if schedule.share else {}
         done = training.fit(
             start,
             data.images,
-            data.labels,
+            labels,
             recipe,
             seed=seed,
             scheme=scheme,
@@ -127,6 +130,18 @@ def run(
     if schedule.cluster:
         stages["clustered"] = _cluster(current, schedule, train, pull)
     return stages
+
+
+def _distilled(share: float, temperature: float) -> training.Objective:
+    """As `training.distillation`, with the teacher's outputs beside the label: (N, C + 1)."""
+
+    def objective(network: nn.Module, images: torch.Tensor, told: torch.Tensor) -> torch.Tensor:
+        outputs = network(images)
+        target, softened = (F.log_softmax(logits / temperature, 1) for logits in (told[:, :-1], outputs))
+        divergence = F.kl_div(softened, target, reduction="batchmean", log_target=True)
+        return share * temperature**2 * divergence + (1 - share) * F.cross_entropy(outputs, told[:, -1].long())
+
+    return objective
 
 
 def _cluster(network: nn.Module, schedule: Schedule, train, pull: Mapping[str, float]) -> Stage:

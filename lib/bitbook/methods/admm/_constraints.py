@@ -188,8 +188,9 @@ def position_bits(kept: Tensor) -> Tensor:
         for axis, axes in ((0, (1, 2)), (1, (0, 2)))
     )
     expected = (rows * columns / mean).clamp(max=0.5)
-    kernels = (full.sum(2, keepdim=True) + 8 * expected) / (full.shape[2] + 8)
-    return -torch.log2(kernels.clamp(max=0.5)).expand(full.shape).reshape(kept.shape)
+    if full.shape[2] > 1:
+        expected = ((full.sum(2, keepdim=True) + 8 * expected) / (full.shape[2] + 8)).clamp(max=0.5)
+    return -torch.log2(expected).expand(full.shape).reshape(kept.shape)
 
 
 def _left(total: int, final: int, progress: float) -> int:
