@@ -130,6 +130,7 @@ def channel_depths(depths: Mapping[str, np.ndarray], *, title: str = "") -> list
         image = axis.imshow(array[:, order].T, aspect="auto", **colours)
         axis.set(title=name.removesuffix(".weight"), xlabel="epoch", ylabel="channel")
         axis.grid(visible=False)
+        axis.yaxis.set_major_locator(MaxNLocator(4, integer=True))
     for axis in axes[len(depths) :]:
         axis.set_axis_off()
     axes[0].figure.colorbar(image, ax=axes, label="bits")

@@ -115,6 +115,7 @@ def test_a_killed_training_ends_in_the_same_file_and_records(tmp_path, charge):
     assert records[0].charged > records[-1].charged and records[0].weights >= records[-1].weights
     if charge == "depth":
         assert records[-1].weights < records[0].weights  # channels have left
+        assert whole.original_parameters > sum(code.values.size for code in whole.codes.values()) + 1000
     assert json.loads((tmp_path / "whole" / "records.json").read_text())[0]["epoch"] == 0
 
 

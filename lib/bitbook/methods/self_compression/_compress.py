@@ -78,7 +78,9 @@ def compress(
     done = training.fit(
         copy.deepcopy(network), data.images, data.labels, recipe, seed=seed, scheme=scheme, callback=callback, **options
     )
-    return assemble(done.network, done.coded, calibration=task.calibration(seed=seed)), records
+    file = assemble(done.network, done.coded, calibration=task.calibration(seed=seed))
+    count = sum(value.numel() for value in network.parameters())  # the ratio is to the network before channels left
+    return dataclasses.replace(file, original_parameters=count), records
 
 
 @torch.no_grad()
