@@ -14,7 +14,6 @@ from bitbook.methods.admm._scheme import Split
 from bitbook.methods.dpnet._bit_budget import lamp_scores as lamp_scores_in_numpy
 from bitbook.networks import checksum
 from torch import nn
-from torch.nn import functional as F
 
 RNG = np.random.default_rng(0)
 SHORT = admm.Training(epochs=1, rounds=2)
@@ -127,11 +126,15 @@ def least_squares(constraint, rounds=200):
     """Run the loop on a linear network with squared error; return what it ends in, and the problem."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(24, 1, 1, 6, generator=generator)
-    targets = images.flatten(1) @ torch.tensor([0.9, 1.1, 1.0, 1.3, 0.7, 1.0]) + 0.1 * torch.randn(24, generator=generator)
+    targets = images.flatten(1) @ torch.tensor([0.9, 1.1, 1.0, 1.3, 0.7, 1.0]) + 0.1 * torch.randn(
+        24, generator=generator
+    )
     network = nn.Sequential(nn.Flatten(), nn.Linear(6, 1, bias=False))
     with torch.no_grad():
         network[1].weight.fill_(0.5)
-    recipe = training.Recipe(epochs=600, batch_size=24, learning_rate=0.1, momentum=0.5, weight_decay=0, schedule="constant")
+    recipe = training.Recipe(
+        epochs=600, batch_size=24, learning_rate=0.1, momentum=0.5, weight_decay=0, schedule="constant"
+    )
     history = training.fit(
         network,
         images,
@@ -224,7 +227,9 @@ def test_a_killed_run_resumes_to_the_same_weights(network, task, stages, tmp_pat
 
 
 def test_dead_channels_leave_with_their_biases_and_what_they_computed(task):
-    network = nn.Sequential(nn.Conv2d(1, 6, 3), nn.ReLU(), nn.Flatten(), nn.Linear(6 * 36, 8), nn.ReLU(), nn.Linear(8, 10))
+    network = nn.Sequential(
+        nn.Conv2d(1, 6, 3), nn.ReLU(), nn.Flatten(), nn.Linear(6 * 36, 8), nn.ReLU(), nn.Linear(8, 10)
+    )
     with torch.no_grad():
         network[0].weight[1], network[3].weight[:, 2 * 36 : 3 * 36], network[3].weight[4] = 0, 0, 0
         network[0].bias[1], network[3].bias[4] = 0, 0

@@ -17,7 +17,7 @@ from ._arrays import NUMBERS, read_shape, spell_shape
 from ._code import Code
 from ._compressed import Compressed
 from ._errors import BitbookFormatError
-from ._header import group, read_header, ungroup, write_header
+from ._header import COMPACT, group, read_header, ungroup, write_compact, write_header
 from ._ledger import Ledger, Row
 from ._limits import default_max_weights
 from ._sections import Reader, Writer
@@ -49,7 +49,7 @@ def encode(compressed: Compressed) -> tuple[bytes, Ledger]:
     table |= {field: value for field, value in values.items() if value != getattr(Compressed, field)}
     payload, rows = writer.finish()
     table = {field: value for field, value in table.items() if value != []}
-    header = write_header(table, len(payload) + CHECKSUM_BYTES)
+    header = write_compact(table) if compressed.compact else write_header(table, len(payload) + CHECKSUM_BYTES)
     return header + payload + checksum(header + payload), _ledger(len(header), rows)
 
 
@@ -88,6 +88,7 @@ def decode(data: bytes, *, max_weights: int | None = None) -> Compressed:
             batch_norm=norms,
             specification=specification,
             original_parameters=parameters,
+            compact=data.startswith(COMPACT),
             **fields,
         )
         vars(compressed)["_file"] = data, ledger  # what it came from: nothing is coded again for its size

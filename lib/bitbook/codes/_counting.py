@@ -189,9 +189,7 @@ def _shared(compressed: Compressed, rule: str) -> Iterator[Shared]:
         book = compressed.codebooks[inner.codebook]
         used = inner.indices[book[inner.indices] != 0]
         numbers = np.cumsum(book != 0) - 1  # (k,) of each nonzero value
-        yield Shared(
-            code.shape, np.flatnonzero(code.decode(compressed.codebooks)), numbers[used], numbers[-1] + 1
-        )
+        yield Shared(code.shape, np.flatnonzero(code.decode(compressed.codebooks)), numbers[used], numbers[-1] + 1)
 
 
 def _coded(compressed: Compressed) -> int:

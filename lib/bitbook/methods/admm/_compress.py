@@ -27,7 +27,7 @@ FINE = 64  # values of a layer that is only pruned
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """One training of the pipeline; the optimiser is Adam, the learning rate falls along a cosine.
+    """One training of the pipeline; the learning rate falls along a cosine.
 
     rounds: of ADMM's updates or of freezing; not used elsewhere.
     """
@@ -45,7 +45,8 @@ class Schedule:
     what is left, or None to prune only. moving: whether the levels are found anew in each round (the paper's centroid
     updates) or once (the authors' release). rho, growth, ramp: as in `ADMM`. freezing: the quantising rounds. tuning:
     of the codebooks with fixed assignments. temperature, share: of the distillation from the float network's outputs
-    for the images as they are, computed once; a share of 0 is plain cross-entropy, as in the paper. augmentation, batch_size: instead of the task's.
+    for the images as they are, computed once; a share of 0 is plain cross-entropy, as in the paper. augmentation,
+    batch_size, optimiser: instead of the task's.
     """
 
     prune: tuple[Cardinality | GlobalCardinality, ...]
@@ -63,18 +64,20 @@ class Schedule:
     share: float = 0.0
     augmentation: str | None = None
     batch_size: int = 256
+    optimiser: str = "adam"
 
 
 @dataclass(frozen=True)
 class Stage:
-    """What a part of the pipeline ends in: the network, its codes if it has any, and the residuals of each ADMM round.
+    """What a part of the pipeline ends in: the network, its codes if it has any, and how its ADMM went.
 
-    residuals: (rounds, 2) by layer: primal and dual.
+    residuals: by layer, (rounds, 2): primal and dual. pulled: by layer, W at the end of ADMM, before zeros are cut off.
     """
 
     network: nn.Module = field(repr=False)
     coded: Coded = field(repr=False)
     residuals: Mapping[str, np.ndarray] = field(repr=False)
+    pulled: Mapping[str, np.ndarray] = field(repr=False)
 
 
 def run(
@@ -94,12 +97,18 @@ def run(
 
     def train(name: str, start: nn.Module, scheme: training.Scheme, how: Training) -> Stage:
         found: dict[str, np.ndarray] = {}
+        pulled: dict[str, np.ndarray] = {}
         if not how.epochs:
-            return Stage(start, Coded({}, {}), found)
+            return Stage(start, Coded({}, {}), found, pulled)
+
+        def look(epoch: int, current: nn.Module) -> None:
+            found.update(residuals(current))
+            pulled.update({name: training.original(current, name).detach().cpu().numpy().copy() for name in found})
+
         recipe = training.Recipe(
             epochs=how.epochs,
             batch_size=schedule.batch_size,
-            optimiser="adam",
+            optimiser=schedule.optimiser,
             learning_rate=how.learning_rate,
             weight_decay=0.0,
             warmup=0.05,
@@ -114,10 +123,10 @@ def run(
             scheme=scheme,
             folder=folder and folder / name,
             progress=False,
-            callback=lambda _, current: found.update(residuals(current)),
+            callback=look,
             **own,
         )
-        return Stage(done.network, done.coded, found)
+        return Stage(done.network, done.coded, found, pulled)
 
     pull = {"rho": schedule.rho, "growth": schedule.growth}
     current = copy.deepcopy(network)
@@ -153,16 +162,18 @@ def _cluster(network: nn.Module, schedule: Schedule, train, pull: Mapping[str, f
         return find({name: training.original(of, name).detach() for name in chosen})
 
     constraint = schedule.cluster if schedule.moving else levels(network)
-    pulled = train("cluster", network, ADMM(constraint=constraint, rounds=schedule.clustering.rounds, **pull), schedule.clustering)
+    pulled = train(
+        "cluster", network, ADMM(constraint=constraint, rounds=schedule.clustering.rounds, **pull), schedule.clustering
+    )
     found = levels(pulled.network) if schedule.moving else constraint
     frozen = train("freeze", pulled.network, Freezing(levels=found, rounds=schedule.freezing.rounds), schedule.freezing)
     coded = frozen.coded if schedule.freezing.epochs else quantised(frozen.network, found)
     tuned = train("tune", frozen.network, training.CodebookTuning(coded), schedule.tuning)
-    return Stage(tuned.network, tuned.coded if schedule.tuning.epochs else coded, pulled.residuals)
+    return dataclasses.replace(pulled, network=tuned.network, coded=tuned.coded if schedule.tuning.epochs else coded)
 
 
-def compressed(stage: Stage, network: nn.Module, task: Task, *, seed: int = 0, mantissa: int = 10) -> Compressed:
-    """Return a stage as a file; network: the float one, whose parameters count for the ratio.
+def compressed(stage: Stage, network: nn.Module, task: Task, *, seed: int = 0, compact: bool = False) -> Compressed:
+    """Return a stage as a file; network: the float one, whose parameters count for the ratio. compact: its header.
 
     A stage without codes is stored with FINE optimal values in every layer for the weights that are left.
     """
@@ -172,8 +183,9 @@ def compressed(stage: Stage, network: nn.Module, task: Task, *, seed: int = 0, m
         coded = FreeClusters(dict.fromkeys(weights, FINE)).find(weights).coded(weights)
     norms = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in stage.network.modules())
     calibration = task.calibration(seed=seed) if norms else None
-    file = assemble(stage.network, coded, calibration=calibration, mantissa=mantissa)
-    return dataclasses.replace(file, original_parameters=sum(value.numel() for value in network.parameters()))
+    file = assemble(stage.network, coded, calibration=calibration)
+    original = sum(value.numel() for value in network.parameters())
+    return dataclasses.replace(file, original_parameters=original, compact=compact)
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""What follows ADMM: training what is left, and rounds that quantise the weights nearest to their levels and freeze them."""
+"""What follows ADMM: training what is left, and rounds that quantise the weights nearest to their levels."""
 
 from __future__ import annotations
 
