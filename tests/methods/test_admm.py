@@ -17,15 +17,16 @@ from torch import nn
 
 RNG = np.random.default_rng(0)
 SHORT = admm.Training(epochs=1, rounds=2)
+PRUNING = {"admm": admm.Training(epochs=2, rounds=8, growth=1.5), "masked": SHORT}
 SCHEDULE = admm.Schedule(
-    prune=(admm.GlobalCardinality(3000), admm.GlobalCardinality(1500, value_bits=3.0)),
-    pruning=admm.Training(epochs=2, rounds=8),
-    masked=SHORT,
+    prune=(
+        admm.Pruning(constraint=admm.GlobalCardinality(3000), **PRUNING),
+        admm.Pruning(constraint=admm.GlobalCardinality(1500, value_bits=3.0), **PRUNING),
+    ),
     cluster=admm.FreeClusters({"*.weight": 4}),
     clustering=SHORT,
     freezing=SHORT,
     tuning=SHORT,
-    growth=1.5,
     ramp=0.5,
     share=0.5,
     batch_size=64,

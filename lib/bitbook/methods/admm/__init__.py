@@ -8,7 +8,7 @@ the codebooks with fixed assignments. Both are our choice, as are global cardina
 cardinalities that come down round by round, several prunings in a row, and distillation.
 """
 
-from ._compress import Schedule, Stage, Training, compressed, run, without_dead_channels
+from ._compress import Pruning, Schedule, Stage, Training, compressed, run, without_dead_channels
 from ._constraints import Both, Cardinality, EqualLevels, FreeClusters, GlobalCardinality, Levels
 from ._retrain import Freezing, Masked
 from ._scheme import ADMM, residuals
@@ -23,6 +23,7 @@ __all__ = [
     "GlobalCardinality",
     "Levels",
     "Masked",
+    "Pruning",
     "Schedule",
     "Stage",
     "Training",

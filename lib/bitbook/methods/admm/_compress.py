@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +16,14 @@ from torch.nn import functional as F
 from bitbook import training
 from bitbook.codes import Coded, Compressed
 from bitbook.compression import assemble, weight_tensors
-from bitbook.methods.admm._constraints import Cardinality, EqualLevels, FreeClusters, GlobalCardinality
+from bitbook.methods.admm._constraints import (
+    Cardinality,
+    Constraint,
+    EqualLevels,
+    FreeClusters,
+    GlobalCardinality,
+    Levels,
+)
 from bitbook.methods.admm._retrain import Freezing, Masked, quantised
 from bitbook.methods.admm._scheme import ADMM, names, residuals
 from bitbook.networks import channel_graph
@@ -29,36 +36,43 @@ FINE = 64  # values of a layer that is only pruned
 class Training:
     """One training of the pipeline; the learning rate falls along a cosine.
 
-    rounds: of ADMM's updates or of freezing; not used elsewhere.
+    rounds: of ADMM's updates or of freezing. growth: of rho in each of ADMM's.
     """
 
     epochs: int
     learning_rate: float = 1e-3
     rounds: int = 1
+    growth: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pruning:
+    """ADMM to a cardinality, and the masked retraining of what is left."""
+
+    constraint: Cardinality | GlobalCardinality
+    admm: Training
+    masked: Training
 
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
     """The constants of the pipeline; a training of no epochs is left out.
 
-    prune: the cardinalities, one after another, each with a pruning and a masked retraining. cluster: the values of
-    what is left, or None to prune only. moving: whether the levels are found anew in each round (the paper's centroid
-    updates) or once (the authors' release). rho, growth, ramp: as in `ADMM`. freezing: the quantising rounds. tuning:
-    of the codebooks with fixed assignments. temperature, share: of the distillation from the float network's outputs
-    for the images as they are, computed once; a share of 0 is plain cross-entropy, as in the paper. augmentation,
+    prune: one after another. cluster: the values of what is left, or None to prune only. moving: whether the levels are
+    found anew in each round (the paper's centroid updates) or once (the authors' release). clustering: of ADMM to them.
+    freezing: the quantising rounds. tuning: of the codebooks with fixed assignments. rho: at the start of each ADMM.
+    ramp: as in `ADMM`, of the prunings. temperature, share: of the distillation from the float network's outputs for
+    the images as they are, computed once; a share of 0 is plain cross-entropy, as in the paper. augmentation,
     batch_size, optimiser: instead of the task's.
     """
 
-    prune: tuple[Cardinality | GlobalCardinality, ...]
-    pruning: Training
-    masked: Training
+    prune: tuple[Pruning, ...]
     cluster: EqualLevels | FreeClusters | None = None
     clustering: Training = Training(epochs=0)
     freezing: Training = Training(epochs=0)
     tuning: Training = Training(epochs=0)
     moving: bool = True
     rho: float = 1e-3
-    growth: float = 1.0
     ramp: float = 0.0
     temperature: float = 2.0
     share: float = 0.0
@@ -128,17 +142,19 @@ def run(
         )
         return Stage(done.network, done.coded, found, pulled)
 
-    pull = {"rho": schedule.rho, "growth": schedule.growth}
     current = copy.deepcopy(network)
-    for number, constraint in enumerate(schedule.prune, 1):
-        scheme = ADMM(constraint=constraint, rounds=schedule.pruning.rounds, ramp=schedule.ramp, **pull)
-        pruned = train(f"prune {number}", current, scheme, schedule.pruning)
-        retrained = train(f"retrain {number}", without_dead_channels(pruned.network), Masked(), schedule.masked)
-        current = retrained.network
+    for number, part in enumerate(schedule.prune, 1):
+        scheme = _admm(part.constraint, part.admm, schedule, schedule.ramp)
+        pruned = train(f"prune {number}", current, scheme, part.admm)
+        current = train(f"retrain {number}", without_dead_channels(pruned.network), Masked(), part.masked).network
         stages[f"pruned {number}"] = dataclasses.replace(pruned, network=copy.deepcopy(current))
     if schedule.cluster:
-        stages["clustered"] = _cluster(current, schedule, train, pull)
+        stages["clustered"] = _cluster(current, schedule, train)
     return stages
+
+
+def _admm(constraint: Constraint, how: Training, schedule: Schedule, ramp: float = 0.0) -> ADMM:
+    return ADMM(constraint=constraint, rounds=how.rounds, rho=schedule.rho, growth=how.growth, ramp=ramp)
 
 
 def _distilled(share: float, temperature: float) -> training.Objective:
@@ -153,20 +169,18 @@ def _distilled(share: float, temperature: float) -> training.Objective:
     return objective
 
 
-def _cluster(network: nn.Module, schedule: Schedule, train, pull: Mapping[str, float]) -> Stage:
+def _cluster(network: nn.Module, schedule: Schedule, train: Callable[..., Stage]) -> Stage:
     """Pull the weights to levels, quantise them round by round, and train the codebooks."""
-    find = schedule.cluster.find
-    chosen = names(schedule.cluster, network)
 
-    def levels(of: nn.Module):
-        return find({name: training.original(of, name).detach() for name in chosen})
+    def levels(of: nn.Module) -> Levels:
+        chosen = names(schedule.cluster, network)
+        return schedule.cluster.find({name: training.original(of, name).detach() for name in chosen})
 
     constraint = schedule.cluster if schedule.moving else levels(network)
-    pulled = train(
-        "cluster", network, ADMM(constraint=constraint, rounds=schedule.clustering.rounds, **pull), schedule.clustering
-    )
+    pulled = train("cluster", network, _admm(constraint, schedule.clustering, schedule), schedule.clustering)
     found = levels(pulled.network) if schedule.moving else constraint
-    frozen = train("freeze", pulled.network, Freezing(levels=found, rounds=schedule.freezing.rounds), schedule.freezing)
+    freezing = Freezing(levels=found, rounds=schedule.freezing.rounds)
+    frozen = train("freeze", pulled.network, freezing, schedule.freezing)
     coded = frozen.coded if schedule.freezing.epochs else quantised(frozen.network, found)
     tuned = train("tune", frozen.network, training.CodebookTuning(coded), schedule.tuning)
     return dataclasses.replace(pulled, network=tuned.network, coded=tuned.coded if schedule.tuning.epochs else coded)

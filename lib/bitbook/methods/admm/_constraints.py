@@ -41,7 +41,7 @@ class Cardinality:
 
     def project(self, weights: Weights, progress: float = 1.0) -> dict[str, Tensor]:
         """Keep the largest magnitudes of each layer; of equals the first."""
-        left = {name: _left(value.numel(), self.left[name], progress) for name, value in weights.items()}
+        left = {name: _left([value], self.left[name], progress) for name, value in weights.items()}
         return {name: value * largest(value.abs(), left[name]) for name, value in weights.items()}
 
 
@@ -62,7 +62,7 @@ class GlobalCardinality:
 
     def project(self, weights: Weights, progress: float = 1.0) -> dict[str, Tensor]:
         """Keep the highest scores of all layers."""
-        left = _left(sum(value.numel() for value in weights.values()), self.left, progress)
+        left = _left(weights.values(), self.left, progress)
         scores = {name: lamp_scores(value) for name, value in weights.items()}
         kept = _highest(scores, left)
         for _ in range(AGAIN if self.value_bits else 0):
@@ -193,8 +193,10 @@ def position_bits(kept: Tensor) -> Tensor:
     return -torch.log2(expected).expand(full.shape).reshape(kept.shape)
 
 
-def _left(total: int, final: int, progress: float) -> int:
-    return total - round(total * gradual_sparsity(progress, final=1 - min(final, total) / total))
+def _left(weights: Iterable[Tensor], final: int, progress: float) -> int:
+    """How many are left of those that are not zero."""
+    total = sum(int(value.count_nonzero()) for value in weights)
+    return total - round(total * gradual_sparsity(progress, final=1 - min(final, total) / max(total, 1)))
 
 
 def largest(scores: Tensor, count: int) -> Tensor:
