@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from bitbook.clustering import nearest_codewords
 from bitbook.clustering._nearest import assign, pack
-from bitbook.clustering._simd import host_lanes
+from bitbook.simd import host_lanes
 from bitbook.clustering._threads import Workers
 
 
