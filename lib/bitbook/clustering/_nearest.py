@@ -6,6 +6,7 @@ import numba as nb
 import numpy as np
 
 from bitbook.simd import add, fma, host_lanes, less, load, select, splat, store
+
 from ._sorted_weights import checked
 from ._threads import Workers
 
