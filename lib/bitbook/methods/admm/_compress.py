@@ -36,12 +36,13 @@ FINE = 64  # values of a layer that is only pruned
 class Training:
     """One training of the pipeline; the learning rate falls along a cosine.
 
-    rounds: of ADMM's updates or of freezing. growth: of rho in each of ADMM's.
+    rounds: of ADMM's updates or of freezing. rho, growth: as in `ADMM`.
     """
 
     epochs: int
     learning_rate: float = 1e-3
     rounds: int = 1
+    rho: float = 1e-3
     growth: float = 1.0
 
 
@@ -60,8 +61,8 @@ class Schedule:
 
     prune: one after another. cluster: the values of what is left, or None to prune only. moving: whether the levels are
     found anew in each round (the paper's centroid updates) or once (the authors' release). clustering: of ADMM to them.
-    freezing: the quantising rounds. tuning: of the codebooks with fixed assignments. rho: at the start of each ADMM.
-    ramp: as in `ADMM`, of the prunings. temperature, share: of the distillation from the float network's outputs for
+    freezing: the quantising rounds. tuning: of the codebooks with fixed assignments. ramp: as in
+    `ADMM`, of the prunings. temperature, share: of the distillation from the float network's outputs for
     the images as they are, computed once; a share of 0 is plain cross-entropy, as in the paper. augmentation,
     batch_size, optimiser: instead of the task's.
     """
@@ -72,7 +73,6 @@ class Schedule:
     freezing: Training = Training(epochs=0)
     tuning: Training = Training(epochs=0)
     moving: bool = True
-    rho: float = 1e-3
     ramp: float = 0.0
     temperature: float = 2.0
     share: float = 0.0
@@ -144,7 +144,7 @@ def run(
 
     current = copy.deepcopy(network)
     for number, part in enumerate(schedule.prune, 1):
-        scheme = _admm(part.constraint, part.admm, schedule, schedule.ramp)
+        scheme = _admm(part.constraint, part.admm, schedule.ramp)
         pruned = train(f"prune {number}", current, scheme, part.admm)
         current = train(f"retrain {number}", without_dead_channels(pruned.network), Masked(), part.masked).network
         stages[f"pruned {number}"] = dataclasses.replace(pruned, network=copy.deepcopy(current))
@@ -153,8 +153,8 @@ def run(
     return stages
 
 
-def _admm(constraint: Constraint, how: Training, schedule: Schedule, ramp: float = 0.0) -> ADMM:
-    return ADMM(constraint=constraint, rounds=how.rounds, rho=schedule.rho, growth=how.growth, ramp=ramp)
+def _admm(constraint: Constraint, how: Training, ramp: float = 0.0) -> ADMM:
+    return ADMM(constraint=constraint, rounds=how.rounds, rho=how.rho, growth=how.growth, ramp=ramp)
 
 
 def _distilled(share: float, temperature: float) -> training.Objective:
@@ -177,7 +177,7 @@ def _cluster(network: nn.Module, schedule: Schedule, train: Callable[..., Stage]
         return schedule.cluster.find({name: training.original(of, name).detach() for name in chosen})
 
     constraint = schedule.cluster if schedule.moving else levels(network)
-    pulled = train("cluster", network, _admm(constraint, schedule.clustering, schedule), schedule.clustering)
+    pulled = train("cluster", network, _admm(constraint, schedule.clustering), schedule.clustering)
     found = levels(pulled.network) if schedule.moving else constraint
     freezing = Freezing(levels=found, rounds=schedule.freezing.rounds)
     frozen = train("freeze", pulled.network, freezing, schedule.freezing)
