@@ -69,7 +69,7 @@ def search_order(
     Raises:
         ValueError: for blocks in which channels cannot be exchanged, and weights that are not finite.
     """
-    outputs, channels, run = weights.shape
+    _, channels, run = weights.shape
     if d % run or d == run or channels % (d // run):
         raise ValueError(f"blocks of {d} do not hold several of {channels} channels of {run} weights each")
     if method not in ("random", "greedy", "swaps", "annealed"):
