@@ -6,12 +6,13 @@ from ._compensated_rounding import InputFactor, compensated_rounding, input_fact
 from ._entropy_constrained import entropy_constrained
 from ._kmeans1d import kmeans1d, kmeans1d_layers
 from ._nearest import nearest_codewords
-from ._permutation_search import ChannelOrder, greedy_order, log_determinant, search_order
+from ._permutation_search import BlockCovariance, ChannelOrder, greedy_order, log_determinant, search_order
 from ._sorted_weights import SortedWeights, sort_weights
 from ._uniform_bins import UniformBins, uniform_bins
 from ._vector_kmeans import VectorClusters, vector_kmeans
 
 __all__ = [
+    "BlockCovariance",
     "ChannelOrder",
     "Clusters",
     "InputFactor",
