@@ -185,7 +185,7 @@ def test_the_file_loaded_back_gives_what_was_trained(network, task, quantised, t
 
 
 def test_compress_is_the_same_in_one_call(network, task, quantised):
-    tuning = Retraining(epochs=1, optimiser="adam", learning_rate=1e-3, distil=0.0, precision="float32")
+    tuning = Retraining(epochs=1, optimiser="adam", learning_rate=1e-3, precision="float32")
     file = pvq.compress(network, task, LARGE, pvq.Quantisation(iterations=10), tuning=tuning)
     again = retrain(quantised.network, task, training.CodebookTuning(quantised.coded), tuning)
     assert file.to_bytes() == again.to_bytes()

@@ -77,8 +77,9 @@ def finish(
     """
     if tuning is None:
         return assemble(quantised.network, quantised.coded, calibration=task.calibration(seed=seed))
+    labels = {} if tuning.distil else {"objective": training.cross_entropy(), "name": "labels"}  # no teacher needed
     scheme = training.CodebookTuning(quantised.coded)
-    return retrain(quantised.network, task, scheme, tuning, seed=seed, folder=folder)
+    return retrain(quantised.network, task, scheme, tuning, seed=seed, folder=folder, **labels)
 
 
 def compress(
