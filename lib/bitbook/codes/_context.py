@@ -5,8 +5,6 @@ of a weight comes from what its output channel, its input channel and its own ke
 from its neighbours in the kernel. All in whole numbers.
 """
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Positions of a sparse tensor's weights: a bitmap, distances or run lengths, whichever is smallest once coded."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np
