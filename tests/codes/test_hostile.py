@@ -135,7 +135,7 @@ def test_likely_symbols_take_no_more_work_than_their_bytes_allow(monkeypatch, tm
     monkeypatch.setattr(_sections.Writer, "_affordable", lambda self, trial: True)
     small = Compressed(**parts).to_bytes()
     assert len(small) < 300
-    with pytest.raises(BitbookFormatError, match="a: .*takes more work than its bytes allow"):
+    with pytest.raises(BitbookFormatError, match=r"a: .*takes more work than its bytes allow"):
         decode(small)
     assert decode(small, max_weights=1 << 20).codes["a"].indices.sum() == 1
 
