@@ -1,7 +1,5 @@
 """Tasks: a data set, a network, the metrics that count and the recipe that trains it; the house's by name."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any

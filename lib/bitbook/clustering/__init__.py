@@ -11,19 +11,7 @@ from ._uniform_bins import UniformBins, uniform_bins
 from ._vector_kmeans import VectorClusters, vector_kmeans
 
 __all__ = [
-    "Clusters",
-    "InputFactor",
-    "SortedWeights",
-    "UniformBins",
-    "VectorClusters",
-    "clusters_beside_zero",
-    "compensated_rounding",
-    "entropy_constrained",
-    "input_factor",
-    "kmeans1d",
-    "kmeans1d_layers",
-    "nearest_codewords",
-    "sort_weights",
-    "uniform_bins",
-    "vector_kmeans",
-]
+    "Clusters", "InputFactor", "SortedWeights", "UniformBins", "VectorClusters", "clusters_beside_zero",
+    "compensated_rounding", "entropy_constrained", "input_factor", "kmeans1d", "kmeans1d_layers", "nearest_codewords",
+    "sort_weights", "uniform_bins", "vector_kmeans",
+]  # fmt: skip

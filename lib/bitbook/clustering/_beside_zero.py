@@ -1,7 +1,5 @@
 """Zero and K optimal values: the exact clustering of pruned weights."""
 
-from __future__ import annotations
-
 from functools import cache
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Rounding to a codebook column by column, each column making up for the errors of those before it."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numba as nb

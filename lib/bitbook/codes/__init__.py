@@ -15,27 +15,7 @@ from ._sparse import SparseCode
 from ._words import Difference, differences
 
 __all__ = [
-    "RULES",
-    "BitbookFormatError",
-    "Code",
-    "Coded",
-    "Compressed",
-    "Count",
-    "Difference",
-    "GridCode",
-    "Ledger",
-    "Row",
-    "ScalarCode",
-    "SparseCode",
-    "VectorCode",
-    "coded_bytes",
-    "decode",
-    "differences",
-    "entropy_bits",
-    "fixed_bits",
-    "huffman_bits",
-    "load",
-    "recount",
-    "save",
-    "small_floats",
-]
+    "RULES", "BitbookFormatError", "Code", "Coded", "Compressed", "Count", "Difference", "GridCode", "Ledger", "Row",
+    "ScalarCode", "SparseCode", "VectorCode", "coded_bytes", "decode", "differences", "entropy_bits", "fixed_bits",
+    "huffman_bits", "load", "recount", "save", "small_floats",
+]  # fmt: skip

@@ -11,7 +11,7 @@ import pooch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from bitbook.datasets._image_folder import ImageFiles
+    from ._image_folder import ImageFiles
 
 
 class DatasetMissing(FileNotFoundError):

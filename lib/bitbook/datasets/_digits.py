@@ -1,7 +1,5 @@
 """The bundled digits: scikit-learn's 1,797 handwritten digits of 8 x 8 pixels, with a split that never changes."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Downloads that are verified, show their progress, and go on where they were broken off."""
 
-from __future__ import annotations
-
 import os
 import time
 from pathlib import Path

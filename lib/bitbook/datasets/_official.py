@@ -1,7 +1,5 @@
 """The official sources of the public data sets, turned into canonical files."""
 
-from __future__ import annotations
-
 import contextlib
 import gzip
 import io
@@ -14,10 +12,11 @@ from typing import IO
 
 import numpy as np
 
-from bitbook.datasets._canonical import SETS, check
-from bitbook.datasets._dataset import folder
-from bitbook.datasets._download import DownloadFailed, download
 from bitbook.files import write_atomically
+
+from ._canonical import SETS, check
+from ._dataset import folder
+from ._download import DownloadFailed, download
 
 _MNIST = "https://ossci-datasets.s3.amazonaws.com/mnist"
 _CIFAR = "https://www.cs.toronto.edu/~kriz"

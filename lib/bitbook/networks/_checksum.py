@@ -1,7 +1,5 @@
 """The identity of weights, whatever file they came in."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping
 

@@ -1,13 +1,11 @@
 """The residual networks of He et al. for 32 x 32 images: depth 6n + 2, three stages of 16, 32 and 64 channels."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bitbook.networks._normalise import Normalise
+from ._normalise import Normalise
 
 
 class SubsampleAndPad(nn.Module):

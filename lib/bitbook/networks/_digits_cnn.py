@@ -1,11 +1,9 @@
 """A small convolutional network for the bundled 8 x 8 digits."""
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bitbook.networks._normalise import Normalise
+from ._normalise import Normalise
 
 
 class DigitsCNN(nn.Module):

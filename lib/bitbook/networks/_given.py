@@ -1,7 +1,5 @@
 """Trained weights that others published: what they are, where they come from, and the proof that a file holds them."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from bitbook.networks._checksum import checksum
+from ._checksum import checksum
 
 
 class WeightsDamaged(ValueError):

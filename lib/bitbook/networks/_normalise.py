@@ -1,7 +1,5 @@
 """Input normalisation as a layer of the network."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

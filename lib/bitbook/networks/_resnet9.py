@@ -1,12 +1,10 @@
 """The residual nine-layer network of cifar10-fast (David Page, "How to train your ResNet", 2018)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from bitbook.networks._normalise import Normalise
+from ._normalise import Normalise
 
 
 class ConvNorm(nn.Module):

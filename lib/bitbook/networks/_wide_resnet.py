@@ -1,13 +1,11 @@
 """The wide residual networks of Zagoruyko and Komodakis (2016) for 32 x 32 images: depth 6n + 4, width k."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bitbook.networks._normalise import Normalise
+from ._normalise import Normalise
 
 
 class PreActivationBlock(nn.Module):

@@ -1,14 +1,12 @@
 """Adversarial images by projected gradient descent, and training on them."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bitbook.training._distributed import unwrapped
-from bitbook.training._evaluation import evaluating, inputs
-from bitbook.training._objective import Objective, cross_entropy
+from ._distributed import unwrapped
+from ._evaluation import evaluating, inputs
+from ._objective import Objective, cross_entropy
 
 
 def pgd(

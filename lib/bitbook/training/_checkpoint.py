@@ -1,7 +1,5 @@
 """Checkpoints that are whole or absent, with the state of every random generator."""
 
-from __future__ import annotations
-
 import io
 import random
 from pathlib import Path

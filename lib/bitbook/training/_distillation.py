@@ -1,13 +1,11 @@
 """Learning from the outputs of another network."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bitbook.training._evaluation import evaluating
-from bitbook.training._objective import Objective
+from ._evaluation import evaluating
+from ._objective import Objective
 
 
 def distillation(teacher: nn.Module, *, temperature: float = 2.0, share: float = 0.8) -> Objective:

@@ -1,7 +1,5 @@
 """Several processes that train one network, each on its share of every batch."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager

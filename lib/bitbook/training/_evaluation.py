@@ -1,7 +1,5 @@
 """Running a network over images: float inputs from stored ones, logits in one pass, metrics by name."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 

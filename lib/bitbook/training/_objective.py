@@ -1,7 +1,5 @@
 """What a training minimises."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from torch import Tensor, nn

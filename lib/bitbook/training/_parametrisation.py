@@ -1,7 +1,5 @@
 """Putting functions of the weights in the weights' place while a network trains, and baking them in afterwards."""
 
-from __future__ import annotations
-
 from typing import TypeVar
 
 from torch import Tensor, nn

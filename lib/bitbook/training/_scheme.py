@@ -1,7 +1,5 @@
 """What a training through codes does beside plain training, and how it ends in codes."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,10 +8,11 @@ from torch import nn
 
 from bitbook.codes import Coded
 from bitbook.networks import bake
-from bitbook.training._objective import Objective
-from bitbook.training._parametrisation import attached
-from bitbook.training._recipe import Recipe
-from bitbook.training._straight_through import Quantiser, quantise, refresh
+
+from ._objective import Objective
+from ._parametrisation import attached
+from ._recipe import Recipe
+from ._straight_through import Quantiser, quantise, refresh
 
 
 class Scheme:

@@ -1,7 +1,5 @@
 """Training the codebooks that weights share, their assignment fixed."""
 
-from __future__ import annotations
-
 import zlib
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,8 +10,9 @@ from torch import Tensor, nn
 
 from bitbook.codes import Code, Coded, GridCode, SparseCode
 from bitbook.networks import bake
-from bitbook.training._parametrisation import attach, attached, original
-from bitbook.training._scheme import Scheme
+
+from ._parametrisation import attach, attached, original
+from ._scheme import Scheme
 
 
 class _Lookup(torch.autograd.Function):

@@ -1,7 +1,5 @@
 """All that changes while a network trains: it is saved, taken up again, and shrinks together."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from bitbook.networks import channel_graph
-from bitbook.training import _checkpoint as checkpoint
-from bitbook.training._recipe import Recipe
+
+from . import _checkpoint as checkpoint
+from ._recipe import Recipe
 
 Channels = Mapping[str, Sequence[int]]  # output channels by layer
 

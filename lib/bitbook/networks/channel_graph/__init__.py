@@ -31,29 +31,13 @@ own, its id. Follow the ids from operation to operation:
 `_permutation` has groups; `_zeros` finds what may go, `_removal` plans it, `_rewrite` makes the smaller network.
 """
 
-from __future__ import annotations
-
-from bitbook.networks.channel_graph._graph import ChannelGraph, Site, Step, trace
-from bitbook.networks.channel_graph._permutation import Group, Place, groups, permutation, permute
-from bitbook.networks.channel_graph._plan import ChannelGraphError, Index, Plan
-from bitbook.networks.channel_graph._removal import removal, remove, shrunk
-from bitbook.networks.channel_graph._zeros import zero_channels
+from ._graph import ChannelGraph, Site, Step, trace
+from ._permutation import Group, Place, groups, permutation, permute
+from ._plan import ChannelGraphError, Index, Plan
+from ._removal import removal, remove, shrunk
+from ._zeros import zero_channels
 
 __all__ = [
-    "ChannelGraph",
-    "ChannelGraphError",
-    "Group",
-    "Index",
-    "Place",
-    "Plan",
-    "Site",
-    "Step",
-    "groups",
-    "permutation",
-    "permute",
-    "removal",
-    "remove",
-    "shrunk",
-    "trace",
-    "zero_channels",
-]
+    "ChannelGraph", "ChannelGraphError", "Group", "Index", "Place", "Plan", "Site", "Step", "groups", "permutation",
+    "permute", "removal", "remove", "shrunk", "trace", "zero_channels",
+]  # fmt: skip

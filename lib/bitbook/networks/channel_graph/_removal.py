@@ -1,16 +1,14 @@
 """Remove channels: the plan, the ordinary smaller network and its specification."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from torch import nn
 
-from bitbook.networks.channel_graph._graph import ChannelGraph, trace
-from bitbook.networks.channel_graph._plan import ChannelGraphError, Plan
-from bitbook.networks.channel_graph._rewrite import SmallerNetwork, plan, presence, rewrite
-from bitbook.networks.channel_graph._zeros import needs
+from ._graph import ChannelGraph, trace
+from ._plan import ChannelGraphError, Plan
+from ._rewrite import SmallerNetwork, plan, presence, rewrite
+from ._zeros import needs
 
 
 def remove(

@@ -1,24 +1,23 @@
 """Rewrite a network for fewer channels: narrow its modules, and let channels line up where they meet."""
 
-from __future__ import annotations
-
 import copy
 import itertools
 from collections.abc import Mapping
+from typing import Self
 
 import numpy as np
 import torch
 from torch import fx, nn
 
-from bitbook.networks.channel_graph._graph import ChannelGraph, Step
-from bitbook.networks.channel_graph._plan import ChannelGraphError, IndexMap, Plan
-from bitbook.networks.channel_graph._rules import argument, called, described
+from ._graph import ChannelGraph, Step
+from ._plan import ChannelGraphError, IndexMap, Plan
+from ._rules import argument, called, described
 
 
 class SmallerNetwork(fx.GraphModule):
     """A network that lost channels; unlike copies of torch.fx's own modules, its copies keep the specification."""
 
-    def __deepcopy__(self, memo: dict) -> SmallerNetwork:
+    def __deepcopy__(self, memo: dict) -> Self:
         twin = super().__deepcopy__(memo)
         if hasattr(self, "specification"):
             twin.specification = copy.deepcopy(self.specification, memo)

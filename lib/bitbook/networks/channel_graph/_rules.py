@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
-from bitbook.networks.channel_graph._plan import IndexMap
+from ._plan import IndexMap
 
 if TYPE_CHECKING:
-    from bitbook.networks.channel_graph._graph import Walk
+    from ._graph import Walk
 
 
 PADDED = "makes something of channels padded with zeros"

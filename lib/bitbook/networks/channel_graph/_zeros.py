@@ -1,15 +1,13 @@
 """Which channels can go without changing what the network computes."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
-from bitbook.networks.channel_graph._graph import ChannelGraph, Step
-from bitbook.networks.channel_graph._rules import evaluate
+from ._graph import ChannelGraph, Step
+from ._rules import evaluate
 
 NAN = torch.tensor(float("nan"), dtype=torch.float64)
 
