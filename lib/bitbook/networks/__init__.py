@@ -12,16 +12,13 @@ import torch
 from torch import nn
 
 from ._bound import at_most
-from ._checksum import checksum
-from ._cifar_resnet import cifar_resnet
 from ._digits_cnn import digits_cnn
-from ._given import GIVEN, GivenWeights, WeightsDamaged, torchvision_specification, torchvision_weights
 from ._lenet5 import lenet5
 from ._normalise import Normalise
-from ._resnet9 import resnet9
+from ._pretrained import GIVEN, GivenWeights, WeightsDamaged, checksum, torchvision_specification, torchvision_weights
+from ._residual import CifarResNet, ResNet9, WideResNet
 from ._structure import bake, batch_norms, is_plain, plain_copy, plain_names, unwrapped
 from ._torchvision_classifier import torchvision_classifier
-from ._wide_resnet import wide_resnet
 from .channel_graph import shrunk
 
 __all__ = [
@@ -31,13 +28,13 @@ __all__ = [
 ]  # fmt: skip
 
 FACTORIES = {
-    "cifar_resnet": cifar_resnet,
+    "cifar_resnet": CifarResNet,
     "digits_cnn": digits_cnn,
     "lenet5": lenet5,
-    "resnet9": resnet9,
+    "resnet9": ResNet9,
     "shrunk": shrunk,
     "torchvision": torchvision_classifier,
-    "wide_resnet": wide_resnet,
+    "wide_resnet": WideResNet,
 }
 
 

@@ -6,15 +6,13 @@ cores.
 
 from bitbook.networks import bake
 
-from ._attack import adversarial_training, pgd
 from ._augmentation import augment, sample
 from ._batch_norm import IMAGES, reestimate_batch_norm
-from ._distillation import distillation
 from ._evaluation import Batch, batch_length, device, evaluate, evaluating, inputs, logits, run
 from ._fit import History, fit
 from ._masks import Mask, Pruning, gradual_sparsity
 from ._metrics import kl_divergence, macro_f1, top1, top5
-from ._objective import Objective, cross_entropy
+from ._objective import Objective, adversarial_training, cross_entropy, distillation, pgd
 from ._parametrisation import attach, attached, entering, original
 from ._recipe import Recipe
 from ._scheme import Quantising, Refreshing, Scheme

@@ -28,7 +28,7 @@ own, its id. Follow the ids from operation to operation:
     smaller, momentum = remove(network, graph, channels), removal(graph, channels).apply(momentum)
 
 `_rules` has the rule of every operation, `_graph` follows them through a network, `_plan` is what both changes share;
-`_permutation` has groups; `_zeros` finds what may go, `_removal` plans it, `_rewrite` makes the smaller network.
+`_permutation` has groups; `_zeros` finds what may go, `_removal` makes the smaller network.
 """
 
 from ._graph import ChannelGraph, Site, Step, trace
