@@ -161,7 +161,7 @@ class Residual(nn.Module):
 
 
 class ResNet9(nn.Module):
-    """ResNet-9 of cifar10-fast (David Page, 2018) for images (N, 3, 32, 32): 6,568,640 weights, the last 5,120 linear."""
+    """ResNet-9 (cifar10-fast, David Page, 2018) for images (N, 3, 32, 32): 6,568,640 weights, 5,120 linear."""
 
     def __init__(self, *, mean: Sequence[float], std: Sequence[float], classes: int = 10) -> None:
         super().__init__()
