@@ -1,4 +1,4 @@
-"""Exact 1-D k-means in time that does not grow with k: search for the price of a cluster."""
+"""Exact 1-D k-means in time that does not grow with k: search for the penalty of a cluster."""
 
 from collections.abc import Mapping
 from itertools import count
@@ -11,7 +11,7 @@ from ._sorted_weights import SortedWeights, prepared
 from ._threads import Workers
 
 ALONE = 1 << 25  # a layer of more weights is clustered alone: it takes some 30 bytes for each
-COARSE = 8192  # positions of the coarse problem that finds the price; the clusters do not depend on it
+COARSE = 8192  # positions of the coarse problem that finds the penalty; the clusters do not depend on it
 
 
 def kmeans1d(x: np.ndarray | SortedWeights, k: int, *, weights: np.ndarray | None = None) -> Clusters:
@@ -57,53 +57,53 @@ def _cheapest_positions(points: SortedWeights, k: int) -> np.ndarray:
     n = len(points)
     if k >= n:
         return np.arange(n + 1)
-    price = 5.4 * points.second[-1] / k**3  # what a cluster saves at the optimum, for a Gaussian
+    penalty = 5.4 * points.second[-1] / k**3  # what a cluster saves at the optimum, for a Gaussian
     if n > 8 * COARSE and k < COARSE // 8:
         coarse = points.coarse(COARSE)
-        _, price = _search_price(points.mass[coarse], points.first[coarse], k, price)
-    return _search_price(points.mass, points.first, k, price)[0]
+        _, penalty = _search_penalty(points.mass[coarse], points.first[coarse], k, penalty)
+    return _search_penalty(points.mass, points.first, k, penalty)[0]
 
 
-def _search_price(mass: np.ndarray, first: np.ndarray, k: int, price: float) -> tuple[np.ndarray, float]:
-    """Borders of the best k clusters, (k + 1,), and a price at which they are also the best of any number of clusters.
+def _search_penalty(mass: np.ndarray, first: np.ndarray, k: int, penalty: float) -> tuple[np.ndarray, float]:
+    """Borders of the best k clusters, (k + 1,), and a penalty at which they are the best of any number of clusters.
 
-    The least squared error f(k) is convex in k, because the squared error is concave Monge; so some price per cluster
-    makes k clusters the cheapest, and the cheapest clusters at a price do not need to know k. f falls about as k**-2,
-    the price as k**-3: a few guesses do. Where several k are cheapest at one price, the recurrence may never give the k
-    asked for: the chord between the nearest smaller and larger k then has that price, and the two are spliced.
+    The least squared error f(k) is convex in k, because the squared error is concave Monge; so some penalty per cluster
+    makes k clusters the cheapest, and the cheapest clusters at a penalty do not need to know k. f falls about as k**-2,
+    the penalty as k**-3: a few guesses do. Where several k are cheapest at one penalty, the recurrence may never give
+    the k asked for: the chord between the nearest smaller and larger k then has that penalty, and the two are spliced.
     Source: Aggarwal, Schieber and Tokuyama, 1994.
     """
     n = len(mass) - 1
     fewer, more = np.array([0, n]), np.arange(n + 1)
-    low, high = 0.0, np.inf  # prices known to give more, and fewer
+    low, high = 0.0, np.inf  # penalties known to give more, and fewer
     scratch = np.zeros(n + 1), *np.empty((3, n + 1), np.int32 if n < 2**31 - 1 else np.int64)
 
     def cost(positions: np.ndarray) -> float:
         return -float((np.diff(first[positions]) ** 2 / np.diff(mass[positions])).sum())
 
     for attempt in count():
-        chord = attempt > 6 or not low < price < high
+        chord = attempt > 6 or not low < penalty < high
         if chord:
-            price = (cost(fewer) - cost(more)) / (len(more) - len(fewer))
+            penalty = (cost(fewer) - cost(more)) / (len(more) - len(fewer))
         target, parent, queue, begins = scratch
-        last_borders(mass, first, target, price, target, parent, queue, begins)
+        last_borders(mass, first, target, penalty, target, parent, queue, begins)
         found = trace(parent)
         if len(found) == k + 1:
-            return found, price
+            return found, penalty
         if chord:
-            on_chord = cost(fewer) + price * len(fewer)
-            gain = on_chord - cost(found) - price * len(found)
+            on_chord = cost(fewer) + penalty * len(fewer)
+            gain = on_chord - cost(found) - penalty * len(found)
             if gain <= 4 * np.finfo(np.float64).eps * abs(on_chord) or not len(fewer) < len(found) < len(more):
-                return _splice(fewer, more, k), price
+                return _splice(fewer, more, k), penalty
         if len(found) <= k:
-            fewer, high = found, price
+            fewer, high = found, penalty
         else:
-            more, low = found, price
-        price *= ((len(found) - 1) / k) ** 3
+            more, low = found, penalty
+        penalty *= ((len(found) - 1) / k) ** 3
 
 
 def _splice(fewer: np.ndarray, more: np.ndarray, k: int) -> np.ndarray:
-    """Borders of exactly k clusters, as cheap as the two given ones, which are cheapest at the same price.
+    """Borders of exactly k clusters, as cheap as the two given ones, which are cheapest at the same penalty.
 
     Somewhere a cluster of `more` lies inside one of `fewer` with k - len(fewer) + 1 more clusters before it: following
     `more` up to its start and `fewer` after it gives k clusters, and by the Monge property costs no more.

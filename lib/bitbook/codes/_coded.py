@@ -49,7 +49,7 @@ class Coded:
     def counts(self) -> dict[str, np.ndarray]:
         """Return how often each symbol is used over all tensors, (k,), by codebook or by a table that a code names.
 
-        A code that needs no codebook, or has positions beside it, counts these in tables of its own (`Code.counts`).
+        A code that needs no codebook, or has positions as well, counts these in tables of its own (`Code.counts`).
         """
         tables: dict[str, np.ndarray] = {}
         for code in self.codes.values():

@@ -1,4 +1,4 @@
-"""How each paper counts the size of a network: rules beside the file's own bytes, never mixed with them.
+"""How each paper counts the size of a network: its rule, never mixed with the file's own bytes.
 
 A rule is a formula over numbers that the paper gives (`..._bits`) and a reading of these numbers off a file. A file
 whose codes the rule says nothing about is refused with ValueError.
@@ -175,11 +175,11 @@ def _indexed(compressed: Compressed, rule: str) -> Iterator[tuple[np.ndarray, in
 
 
 def _shared(compressed: Compressed, rule: str) -> Iterator[Shared]:
-    """Yield each layer as shared values, zeros apart."""
+    """Yield each layer by the values of its weights, zeros apart."""
     for name, code in compressed.codes.items():
         inner = code.inner if isinstance(code, SparseCode) else code
         if not isinstance(inner, ScalarCode) or inner.scales is not None:
-            raise ValueError(f"{name}: {rule} counts shared values and zeros without scales, not a {code.kind} code")
+            raise ValueError(f"{name}: {rule} counts values and zeros without scales, not a {code.kind} code")
         book = compressed.codebooks[inner.codebook]
         used = inner.indices[book[inner.indices] != 0]
         numbers = np.cumsum(book != 0) - 1  # (k,) of each nonzero value

@@ -1,4 +1,4 @@
-"""The ledger: where every byte of a file goes, beside what entropy allows."""
+"""The ledger: where every byte of a file goes, and what entropy allows."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

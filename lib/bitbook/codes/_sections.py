@@ -223,7 +223,7 @@ class Reader:
         return int.from_bytes(self._take(LENGTH_BYTES), "little")
 
     def choice(self) -> int:
-        """Return which way the writer chose."""
+        """Return which variant the writer chose."""
         return self._head(1)[0]
 
     def finish(self) -> list[Row]:

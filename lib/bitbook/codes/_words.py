@@ -72,9 +72,9 @@ def _codes(one: Compressed, other: Compressed) -> Iterator[Difference]:
         if describe(old) != describe(new):
             yield Difference(name, "codes", f"{describe(old)} -> {describe(new)}")
         for part, values in vars(old).items():
-            theirs = getattr(new, part, None)
-            if isinstance(values, np.ndarray) and isinstance(theirs, np.ndarray) and values.shape == theirs.shape:
-                changed = np.count_nonzero(values != theirs)
+            other = getattr(new, part, None)
+            if isinstance(values, np.ndarray) and isinstance(other, np.ndarray) and values.shape == other.shape:
+                changed = np.count_nonzero(values != other)
                 if changed:
                     yield Difference(name, "codes", f"{changed:,} of {values.size:,} {part} differ")
     for name in sorted(one.codebooks.keys() | other.codebooks.keys()):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-# What `write` made and the pipeline tracks: in the source tree, beside lib/.
+# What `write` made and the pipeline tracks: in the source tree, next to lib/.
 BUNDLED = Path(__file__).parents[3] / "data" / "digits.npz"
 
 

@@ -23,7 +23,7 @@ def observe_test_reads(observer: Callable[[str], None] | None) -> None:
 
 
 def load(name: str, *, split: str) -> Dataset:
-    """Load the split "train" or "test" of a data set; `observe_test_reads` tells of every load of a test split.
+    """Load the split "train" or "test" of a data set; `observe_test_reads` observes every load of a test split.
 
     "imagenet" and every name that begins with "imagenet-" is a folder of class folders, or of such folders train and
     val; the others are canonical files. Raises ValueError for an unknown name or split, DatasetMissing where there is

@@ -9,7 +9,7 @@ from ._normalise import Normalise
 class DigitsCNN(nn.Module):
     """Three 3 x 3 convolutions with batch norm and one linear layer for images (N, 1, 8, 8): 14,288 weights.
 
-    The last feature map is averaged to one value per channel: the linear layer stays small beside the convolutions.
+    The last feature map is averaged to one value per channel: the linear layer stays small next to the convolutions.
     """
 
     def __init__(self, *, classes: int = 10) -> None:

@@ -29,7 +29,7 @@ Callback = Callable[[int, nn.Module], None]  # epochs done, the network
 class History:
     """What a training went through and ended in.
 
-    loss: the mean training loss of every epoch. network: the one trained, the given one unless channels have left.
+    loss: the mean training loss of every epoch. network: the trained one, the same object unless channels have left.
     coded: what the scheme handed over.
     """
 

@@ -28,8 +28,8 @@ def distillation(teacher: nn.Module, *, temperature: float = 2.0, share: float =
         with evaluating(teacher), torch.no_grad():
             target = F.log_softmax(teacher(images) / temperature, 1)
         outputs = network(images)
-        softened = F.log_softmax(outputs / temperature, 1)
-        divergence = F.kl_div(softened, target, reduction="batchmean", log_target=True)
+        tempered = F.log_softmax(outputs / temperature, 1)
+        divergence = F.kl_div(tempered, target, reduction="batchmean", log_target=True)
         return share * temperature**2 * divergence + (1 - share) * F.cross_entropy(outputs, labels)
 
     return objective
@@ -69,7 +69,7 @@ def pgd(
 
 
 def adversarial_training(*, epsilon: float, step: float, steps: int, objective: Objective | None = None) -> Objective:
-    """An objective for `fit`: the given one, else the cross-entropy, on images that `pgd` attacked from a random start.
+    """An objective for `fit`: `objective`, else the cross-entropy, on images that `pgd` attacked from a random start.
 
     The attack itself always raises the cross-entropy.
     """

@@ -1,4 +1,4 @@
-"""What a training through codes does beside plain training, and how it ends in codes."""
+"""What a training through codes adds to plain training, and how it ends in codes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,11 +18,11 @@ from ._straight_through import Quantiser, quantise, refresh
 class Scheme:
     """A training through codes, for `fit`; each method may be left as it is here.
 
-    Every method is given the network, which is another, smaller one once channels have left: a scheme keeps what
-    changes while it trains in parametrisations of the network, as buffers or parameters, where checkpoints have it, and
-    finds them there (`attached`). A parametrisation whose tensors lie along the weight's channels names them in an
-    attribute `along`, see `networks.channel_graph.Plan.along`. The `repr` of a scheme must say all that tells two
-    trainings apart, as that of a dataclass does.
+    Every method gets the network, which is another, smaller one once channels have left: a scheme keeps what changes
+    while it trains in parametrisations of the network, as buffers or parameters, where checkpoints have it, and finds
+    them there (`attached`). A parametrisation whose tensors lie along the weight's channels names them in an attribute
+    `along`, see `networks.channel_graph.Plan.along`. The `repr` of a scheme must say all that distinguishes two
+    trainings, as that of a dataclass does.
     """
 
     def check(self, recipe: Recipe) -> None:

@@ -1,4 +1,4 @@
-"""Training the codebooks that weights share, their assignment fixed."""
+"""Training codebooks, the assignment of weights to their entries fixed."""
 
 import zlib
 from dataclasses import dataclass, field
@@ -32,10 +32,10 @@ class _Lookup(torch.autograd.Function):
 
 
 def lookup(values: Tensor, indices: Tensor, share: Tensor | None = None) -> Tensor:
-    """Look shared values up, for training: values (k,) or (k, d), indices int64 of shape S give S or S x d.
+    """Look codebook entries up, for training: values (k,) or (k, d), indices int64 of shape S give S or S x d.
 
-    The gradient of a shared value is the sum of its members' gradients (Han et al. 2016, equation 3), times a share if
-    one is given, (k,) or (k, 1).
+    The gradient of an entry is the sum of its members' gradients (Han et al. 2016, equation 3), times a share if
+    there is one, (k,) or (k, 1).
     """
     return _Lookup.apply(values, indices, share)
 
