@@ -32,12 +32,12 @@ own, its id. Follow the ids from operation to operation:
 """
 
 from ._graph import ChannelGraph, Site, Step, trace
-from ._permutation import Group, Place, groups, permutation, permute
+from ._permutation import Group, Place, groups, permutation, permute, tied_channels
 from ._plan import ChannelGraphError, Index, Plan
 from ._removal import removal, remove, shrunk
 from ._zeros import zero_channels
 
 __all__ = [
     "ChannelGraph", "ChannelGraphError", "Group", "Index", "Place", "Plan", "Site", "Step", "groups", "permutation",
-    "permute", "removal", "remove", "shrunk", "trace", "zero_channels",
+    "permute", "removal", "remove", "shrunk", "tied_channels", "trace", "zero_channels",
 ]  # fmt: skip
