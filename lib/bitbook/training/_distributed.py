@@ -42,11 +42,6 @@ def wrapped(network: nn.Module) -> nn.Module:
     return DistributedDataParallel(network) if place()[1] > 1 else network
 
 
-def unwrapped(network: nn.Module) -> nn.Module:
-    """The network itself, for work that is not shared, such as an attack."""
-    return network.module if isinstance(network, DistributedDataParallel) else network
-
-
 def mean(value: Tensor) -> Tensor:
     """The mean of a tensor over all processes, in place."""
     _, count = place()

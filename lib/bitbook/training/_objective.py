@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ._distributed import unwrapped
+from bitbook.networks import unwrapped
+
 from ._evaluation import evaluating, inputs
 
 Objective = Callable[[nn.Module, Tensor, Tensor], Tensor]  # network, float images (N, C, H, W), labels (N,) -> loss ()
