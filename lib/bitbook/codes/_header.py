@@ -17,9 +17,11 @@ class BitbookFormatError(ValueError):
     """A file is not a whole and true bitbook file; the message names the section and the fault."""
 
     def __init__(self, section: str, fault: str) -> None:
-        super().__init__(f"{section}: {fault}")
-        self.section = section
-        self.fault = fault
+        # What a forged file says must not reach the terminal as control characters.
+        self.section, self.fault = (
+            "".join(c if c.isprintable() else ascii(c)[1:-1] for c in t) for t in (section, fault)
+        )
+        super().__init__(f"{self.section}: {self.fault}")
 
 
 def canonical(value: Any) -> str:
