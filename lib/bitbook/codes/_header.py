@@ -17,11 +17,13 @@ class BitbookFormatError(ValueError):
     """A file is not a whole and true bitbook file; the message names the section and the fault."""
 
     def __init__(self, section: str, fault: str) -> None:
-        # What a forged file says must not reach the terminal as control characters.
-        self.section, self.fault = (
-            "".join(c if c.isprintable() else ascii(c)[1:-1] for c in t) for t in (section, fault)
-        )
+        self.section, self.fault = _printable(section), _printable(fault)
         super().__init__(f"{self.section}: {self.fault}")
+
+
+def _printable(text: str) -> str:
+    """Return a text without control characters: what a forged file says must not reach the terminal as such."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def canonical(value: Any) -> str:
