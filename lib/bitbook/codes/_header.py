@@ -4,14 +4,11 @@ For files so small that it would be a large part of them there is a compact form
 the header's length, and the same line, in which single bytes stand for frequent words.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Mapping
 from typing import Any
 
-from ._errors import BitbookFormatError
 from ._names import check_name, count_words, lengthen, shorten
 
 KEY = "bitbook"
@@ -42,6 +39,19 @@ _BYTE = {word: chr(0x80 + place) for place, word in enumerate(WORDS)}
 PARTS = ("codebooks", "codes", "batch_norm", "dense")  # of the table: lines of descriptions and names
 MAX_NAMES = 1 << 14  # of a part: bounds the memory
 MAX_WORDS = 1 << 17  # of all names, as words and numbers: bounds the time to spell them
+
+
+class BitbookFormatError(ValueError):
+    """A file is not a whole and true bitbook file; the message names the section and the fault."""
+
+    def __init__(self, section: str, fault: str) -> None:
+        self.section, self.fault = _printable(section), _printable(fault)
+        super().__init__(f"{self.section}: {self.fault}")
+
+
+def _printable(text: str) -> str:
+    """Return a text without control characters: what a forged file says must not reach the terminal as such."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def canonical(value: Any) -> str:

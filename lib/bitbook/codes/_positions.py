@@ -3,8 +3,6 @@
 The bitmap's model has learnt from the tensors before; where these were much fuller, one of its own is better.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np
@@ -17,7 +15,7 @@ BITMAP = Alphabet(2, "bitmap", np.arange(2))
 
 
 def write_positions(positions: np.ndarray, writer: Writer) -> None:
-    """Write a bool tensor in the smallest of the four ways."""
+    """Write a bool tensor in the smallest of the four forms."""
     flat = positions.ravel()
     distances = np.diff(np.flatnonzero(flat), prepend=-1) - 1  # zeros before each position (Han et al. 2016)
     edges = np.flatnonzero(np.diff(flat, prepend=False, append=not flat[-1:].any()))
@@ -34,17 +32,17 @@ def write_positions(positions: np.ndarray, writer: Writer) -> None:
 
 def read_positions(shape: tuple[int, ...], reader: Reader) -> np.ndarray:
     """Return the bool tensor that was written."""
-    size, way = math.prod(shape), reader.choice()
-    if way in (0, 3):
-        return reader.symbols("positions", shape, _own_bitmap(reader.section) if way else BITMAP).view(np.bool_)
-    if way == 1:
+    size, form = math.prod(shape), reader.choice()
+    if form in (0, 3):
+        return reader.symbols("positions", shape, _own_bitmap(reader.section) if form else BITMAP).view(np.bool_)
+    if form == 1:
         steps = _read_lengths("distances", size, reader)
         steps += 1
         reader.require(steps.sum(dtype=np.int64) <= size, "its positions lie outside the tensor")
         flat = np.zeros(size, np.bool_)
         flat[np.cumsum(steps, out=steps) - 1] = True
         return flat.reshape(shape)
-    reader.require(way == 2, f"way {way} to write positions is unknown")
+    reader.require(form == 2, f"form {form} of positions is unknown")
     zeros, ones = _read_lengths("zeros", size + 1, reader), _read_lengths("ones", size + 1, reader)
     reader.require(len(zeros) - len(ones) in (0, 1), "its runs do not alternate")
     reader.require(len(zeros) + len(ones) <= size + 1, "has more runs than weights")

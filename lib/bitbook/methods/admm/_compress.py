@@ -1,7 +1,5 @@
 """The whole pipeline: ADMM pruning, masked retraining, ADMM clustering, freezing rounds, clustering retraining."""
 
-from __future__ import annotations
-
 import copy
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -16,7 +14,10 @@ from torch.nn import functional as F
 from bitbook import training
 from bitbook.codes import Coded, Compressed
 from bitbook.compression import assemble, weight_tensors
-from bitbook.methods.admm._constraints import (
+from bitbook.networks import channel_graph
+from bitbook.tasks import Task
+
+from ._constraints import (
     Cardinality,
     Constraint,
     EqualLevels,
@@ -24,10 +25,8 @@ from bitbook.methods.admm._constraints import (
     GlobalCardinality,
     Levels,
 )
-from bitbook.methods.admm._retrain import Freezing, Masked, quantised
-from bitbook.methods.admm._scheme import ADMM, names, residuals
-from bitbook.networks import channel_graph
-from bitbook.tasks import Task
+from ._retrain import Freezing, Masked, quantised
+from ._scheme import ADMM, names, residuals
 
 FINE = 64  # values of a layer that is only pruned
 

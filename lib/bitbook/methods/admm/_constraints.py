@@ -1,7 +1,5 @@
 """The sets that ADMM pulls weights into, and the nearest point of each: few weights, or few values."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase

@@ -1,7 +1,5 @@
 """What follows ADMM: training what is left, and rounds that quantise the weights nearest to their levels."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import ClassVar
@@ -12,8 +10,9 @@ from torch import Tensor, nn
 from bitbook import training
 from bitbook.codes import Coded
 from bitbook.compression import weight_tensors
-from bitbook.methods.admm._constraints import Levels, largest
-from bitbook.methods.admm._scheme import kept, names
+
+from ._constraints import Levels, largest
+from ._scheme import kept, names
 
 SHARE = 0.3  # of the weights in each level's cell that are still free: quantised in each round
 

@@ -1,7 +1,5 @@
 """ADMM as a training: weights W, their copies Z in the constraint set, and the scaled duals U."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -13,7 +11,8 @@ from torch import Tensor, nn
 from bitbook import training
 from bitbook.codes import Coded
 from bitbook.compression import weight_tensors
-from bitbook.methods.admm._constraints import Constraint
+
+from ._constraints import Constraint
 
 
 class Split(nn.Module):
