@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import numba as nb
 import numpy as np
 
 from bitbook.simd import instruction_set
@@ -50,7 +51,10 @@ def inner_loop(lookup: Lookup) -> Counter[str]:
 
     The loop is the longest stretch between a label and a jump back to it; the kernel must have been called once.
     """
-    (assembly,) = lookup.bands[0].kernel()[0].inspect_asm().values()
+    cached = lookup.bands[0].kernel()[0]
+    kernel = nb.njit(nogil=True)(cached.py_func)  # what comes from the cache cannot be inspected
+    kernel.compile(cached.signatures[0])
+    (assembly,) = kernel.inspect_asm().values()
     loops, labels, lines = [], {}, []
     for line in assembly.splitlines():
         if label := re.match(r"(\.L\w+):", line):
