@@ -20,6 +20,7 @@ from bitbook.networks._digits_cnn import digits_cnn
 from bitbook.networks._given import GIVEN, GivenWeights, WeightsDamaged, torchvision_specification, torchvision_weights
 from bitbook.networks._lenet5 import lenet5
 from bitbook.networks._normalise import Normalise
+from bitbook.networks._positions import image_shape, output_positions
 from bitbook.networks._resnet9 import resnet9
 from bitbook.networks._structure import bake, batch_norms, is_plain, plain_copy, plain_names, unwrapped
 from bitbook.networks._torchvision_classifier import torchvision_classifier
@@ -37,7 +38,9 @@ __all__ = [
     "batch_norms",
     "build",
     "checksum",
+    "image_shape",
     "is_plain",
+    "output_positions",
     "plain_copy",
     "plain_names",
     "specification_of",
