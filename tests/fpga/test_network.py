@@ -43,7 +43,7 @@ def scalar(rows=8, columns=64, k=4) -> Compressed:
     return compressed(codes, {"c": np.linspace(1, 2, k, dtype=np.float32)})
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=150, deadline=None, derandomize=True)
 @given(st.lists(st.integers(1, 12), min_size=1, max_size=5), st.integers(1, 12), st.integers(0, 30), st.integers(4, 20))
 def test_without_stalls_vectors_take_equal_time(groups, length, drain, vectors):
     always = Memory([True, True])  # walked through vector by vector
@@ -119,6 +119,14 @@ def test_depths_of_channels_set_traffic_and_passes(depth):
     assert time.bits == 64 * 4 * (depth + 4)
     one = cycles([64], load=64, drain=0)
     assert time.compute == (one if depth <= 8 else round(1.5 * one))
+
+
+def test_weights_without_codes_take_the_multipliers_alone():
+    network = Compressed({}, {}, {"w": np.ones((8, 64), np.float32)}, {}, original_parameters=1)
+    (layer,) = layers(network, {"w": (1, 1)})
+    unit = Unit(kind="accumulate", rows=8, inputs=2, codewords=4, multipliers=2, depth=32)
+    time = layer_time(unit, layer, BOARDS["u50"], on_chip=True, room=1e9)
+    assert time.compute == cycles([64] * 4, load=64, drain=0)
 
 
 def test_a_layer_without_positions_is_named():

@@ -14,7 +14,7 @@ DECODERS = {"accumulate, 16 bits": "MAC with decoder, 16 bits", "accumulate, 8 b
 
 
 def claim(size: int, codewords: Sequence[int], boards: Sequence[Board], *, vectors: int = 64) -> Iterator[dict]:
-    """Yield the speed-up of accumulating units over dense ones for a matrix of codes, all the fastest that a board holds.
+    """Yield the speed-up of accumulating units over dense ones for a matrix of codes, each the fastest on its board.
 
     Weights stay on chip and many vectors are multiplied, as in a convolution; or they stream from the board's memory
     for one vector, as in a linear layer.

@@ -62,9 +62,16 @@ class Report:
 
 
 def fitted(unit: Unit, layer: Layer) -> Unit:
-    """Return the unit as it runs a layer: with the layer's codebook, all lanes at work, its counters loaded anew."""
+    """Return the unit as it runs a layer: with the layer's codebook, all lanes at work, its counters loaded anew.
+
+    Weights without codes would take the multipliers of an accumulating unit alone, one row each; that is assumed, not
+    in the circuit.
+    """
     if unit.kind == "dense":
         return replace(unit, codewords=min(unit.codewords, layer.codewords))
+    if not layer.codewords:
+        alone = {"kind": "dense", "rows": unit.multipliers, "inputs": 1, "dimension": 1, "multipliers": 1}
+        return replace(unit, **alone, codewords=0, sparse=False, depth=unit.depth * unit.inputs)
     lanes = max(1, unit.inputs * unit.dimension // layer.dimension)
     return replace(unit, codewords=max(2, layer.codewords), dimension=layer.dimension, inputs=lanes)
 

@@ -75,11 +75,15 @@ def _bram18(width: int, depth: int) -> int:
 
 
 def resources(unit: Unit, board: Board) -> dict[str, int]:
-    """Return what a unit takes of a board: "luts" by the fitted model, "dsps" and "bram18" by their widths."""
+    """Return what a unit takes of a board: "luts" by the fitted model, "dsps" and "bram18" by their widths.
+
+    Block memories are those of the activations and of a buffer for the stream, as wide as a beat.
+    """
     word, depth = unit.dimension * unit.activation_width, 2 << unit.column_width
     memories = _bram18(unit.inputs * word, depth)
     if unit.sparse:  # every lane reads a word of its own
         memories = unit.rows * unit.inputs * _bram18(word, depth)
+    memories += -(-unit.rows * unit.inputs * unit.code_width // 36)
     if unit.kind == "accumulate":
         dsps = unit.multipliers * _tiles(_merged(unit), unit.weight_width, board.multiplier)
     else:

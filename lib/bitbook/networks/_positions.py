@@ -25,6 +25,9 @@ def output_positions(network: nn.Module, shape: Sequence[int]) -> dict[str, tupl
     Args:
         network: The network, which sees one image of zeros.
         shape: (C, H, W) of the images.
+
+    Raises:
+        ValueError: The network does not take such images.
     """
     found: dict[str, tuple[int, int]] = {}
 
@@ -44,6 +47,8 @@ def output_positions(network: nn.Module, shape: Sequence[int]) -> dict[str, tupl
     try:
         with torch.no_grad():
             network.eval()(torch.zeros(1, *shape))
+    except RuntimeError as error:
+        raise ValueError(f"the network takes no images of {'x'.join(map(str, shape))}: {error}") from error
     finally:
         network.train(training)
         for handle in handles:
