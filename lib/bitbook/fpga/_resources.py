@@ -46,8 +46,9 @@ def _features(unit: Unit) -> list[float]:
         wide = _tiles(_merged(unit), unit.weight_width, SERIES_7) > 1  # its products are added up outside of the DSPs
         return [files, selection, wide * unit.multipliers * unit.output_width, 1]
     decoder = codes * _ram(unit.codewords, unit.weight_width) if unit.codewords else 0
-    adders = unit.rows * ((unit.inputs - 1) * width + (unit.output_width if unit.inputs > 1 or unit.packed else 0))
-    return [decoder, adders + (codes * width if unit.packed else 0), 1]
+    alone = unit.inputs > 1 or unit.packed  # a DSP adds up by itself only what it multiplies itself
+    adders = unit.rows * (alone * unit.output_width + unit.packed * (unit.inputs - 1) * width)
+    return [decoder, adders, 1]
 
 
 @cache
