@@ -1,4 +1,6 @@
-"""Latency of the published files on three boards, and the claim of 5 times: published/fpga.csv, fpga_claim.csv.
+"""Latency of published files on three boards, and the claim of 5 times: published/fpga.csv, fpga_claim.csv.
+
+The files are those that the README shows and those of a given K.
 
 SqueezeNet on ImageNet, whose files are too large for Git, is clustered here: 16 values a layer. It needs its pretrained
 weights in $BITBOOK_DATA. No data set is read. `python bench/fpga_results.py`, then `bitbook pages`.
@@ -20,8 +22,11 @@ COLUMNS = ("task", "method", "variant", "codewords", "file")
 
 
 def workloads(published: Path):
+    named = ("task", "method", "variant")
+    shown = {tuple(row[name] for name in named): row["readme"] for row in tables.read(published / "main.csv")}
     for row in tables.read(published / "table.csv"):
-        if row["file"] and row["task"] in TASKS:
+        chosen = shown.get(tuple(row[name] for name in named)) or "k=" in row["variant"].lower()
+        if row["file"] and row["task"] in TASKS and chosen:
             compressed = load(published.parent / row["file"])
             yield row, compressed, compressed.to_module()
     task = tasks.get("imagenet")
@@ -33,6 +38,11 @@ def workloads(published: Path):
 
 def main() -> None:
     published, rows = root() / "published", []
+    claims = [
+        {name: round(value, 3) if isinstance(value, float) else value for name, value in row.items()}
+        for row in fpga.claim(1024, [2, 4, 8, 16, 32, 64, 256], BOARDS)
+    ]
+    tables.write(published / "fpga_claim.csv", claims)
     for row, compressed, network in workloads(published):
         shape = networks.image_shape(compressed.specification)
         layers = fpga.layers(compressed, networks.output_positions(network, shape))
@@ -49,11 +59,6 @@ def main() -> None:
                 rows.append({name: row[name] for name in COLUMNS if name in row} | found)
         print(row["task"], row["variant"], flush=True)
         tables.write(published / "fpga.csv", rows)
-    claims = [
-        {name: round(value, 3) if isinstance(value, float) else value for name, value in row.items()}
-        for row in fpga.claim(1024, [2, 4, 8, 16, 32, 64, 256], BOARDS)
-    ]
-    tables.write(published / "fpga_claim.csv", claims)
 
 
 if __name__ == "__main__":

@@ -64,8 +64,6 @@ UNITS = [  # what the model is fitted on, and what it is tested on
     ("fit", dense(4, 4, 16)),
     ("fit", dense(8, 1, 8, packed=True)),
     ("fit", dense(8, 1, 16, codewords=16)),
-    ("held out", dense(16, 2, 16)),
-    ("held out", dense(8, 2, 8, codewords=16, packed=True)),
 ]
 PLACED = {0, 9}  # one of each design
 

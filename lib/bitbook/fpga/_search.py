@@ -13,8 +13,8 @@ from ._workload import Layer
 
 ROWS = sorted({base << shift for base in (2, 3, 5, 7, 9, 11, 13) for shift in range(11)})
 INPUTS = (1, 2, 4, 8, 16)
-SHARES = (1, 2, 4, 8, 16, 32, 64)  # rows of a multiplier
-TRIED = 3  # of each kind of shape, the largest that fit
+SHARES = (1, 2, 4, 8, 16, 32)  # rows of a multiplier
+TRIED = 2  # of each kind of shape, the largest that fit
 DESIGNS = MappingProxyType(
     {
         "MAC, 16 bits": {"kind": "dense", "width": 16},

@@ -43,7 +43,7 @@ def roofline(reports: Mapping[str, Report], boards: Mapping[str, Board]) -> list
         where = np.where(bits > 0, work / np.maximum(bits, 1), intensity[-1])
         axis.plot(np.minimum(where, intensity[-1]), speed, ".", color=COLOURS[0])
         axis.set(xscale="log", yscale="log", title=f"{board.name}\n{report.design}", xlabel="products a bit of traffic")
-    axes[0].set(ylabel="products, thousand millions a second")
+    axes[0].set(ylabel="10⁹ products a second")
     return axes
 
 
