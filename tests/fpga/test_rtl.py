@@ -43,7 +43,7 @@ def accumulating(draw: st.DrawFn) -> tuple[Unit, tuple[int, int, int]]:
         depth=16,
         sparse=draw(st.booleans()),
     )
-    return unit, (draw(small), draw(st.integers(1, 12)), draw(st.integers(1, 14)) * dimension)
+    return unit, (draw(st.integers(1, 2)), draw(st.integers(1, 9)), draw(st.integers(1, 12)) * dimension)
 
 
 @st.composite
@@ -64,7 +64,7 @@ def dense(draw: st.DrawFn) -> tuple[Unit, tuple[int, int, int]]:
 
 
 patterns = st.lists(st.booleans(), min_size=1, max_size=12).filter(any) | st.just([True])
-slow = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+slow = settings(max_examples=28, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 
 
 @slow
@@ -114,7 +114,7 @@ def test_gaps_beyond_the_width_of_a_distance_take_fillers(sparse):
 @pytest.mark.parametrize(
     ("file", "layer", "rows", "stride"),
     [
-        ("mnist-2263fa993fbb", "conv2", 10, 1),  # LeNet-5, K = 4
+        ("mnist-2263fa993fbb", "conv2", 4, 1),  # LeNet-5, K = 4
         ("cifar10-eb1be72864be", "layer2.0.conv1", 8, 2),  # ResNet-20, K = 16
         ("cifar10-10cd3866d5b7", "", 8, 1),  # ResNet-20, pruned
     ],
@@ -126,10 +126,10 @@ def test_layers_of_published_files(file, layer, rows, stride, kind):
     code = compressed.codes[name]
     book = np.asarray(compressed.codebooks[code.codebook], np.float64)
     codebook = np.round(book / np.abs(book).max() * 127).astype(int)[:, None]  # 8 bits
-    codes = code.indices.reshape(code.shape[0], -1)[: 2 * rows : stride].astype(int)
+    codes = code.indices.reshape(code.shape[0], -1)[: rows : stride].astype(int)
     left = codebook[codes][..., 0] != 0
     rng = np.random.default_rng(0)
-    x = signed(rng, 8, (2, codes.shape[1]))
+    x = signed(rng, 8, (1, codes.shape[1]))
     common = {"rows": rows, "inputs": 2, "codewords": len(codebook), "activation_width": 8, "weight_width": 8}
     more = {"multipliers": 2, "sparse": "10cd" in file} if kind == "accumulate" else {"packed": True}
     unit = Unit(kind=kind, **common, **more)

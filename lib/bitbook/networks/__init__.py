@@ -24,8 +24,8 @@ from .channel_graph import shrunk
 
 __all__ = [
     "FACTORIES", "GIVEN", "GivenWeights", "Normalise", "WeightsDamaged", "at_most", "bake", "batch_norms", "build",
-    "checksum", "image_shape", "is_plain", "output_positions", "plain_copy", "plain_names", "specification_of", "torchvision_specification",
-    "torchvision_weights", "unwrapped",
+    "checksum", "image_shape", "is_plain", "output_positions", "plain_copy", "plain_names", "specification_of",
+    "torchvision_specification", "torchvision_weights", "unwrapped",
 ]  # fmt: skip
 
 FACTORIES = {

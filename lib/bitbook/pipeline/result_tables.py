@@ -131,22 +131,6 @@ def fpga_claim(published: Path) -> str:
     return table(["board", "weights", "K", *names], cells, numbers=["K", *names])
 
 
-def fpga(published: Path) -> str:
-    """Return the latency of each network's fastest accumulating unit on each board, and its two speed-ups."""
-    best: dict[tuple, dict[str, dict[str, str]]] = {}
-    for row in tables.read(published / "fpga.csv"):
-        boards = best.setdefault((row["task"], row["method"], row["variant"], row["codewords"]), {})
-        if row["design"].startswith("accumulate"):
-            boards[row["board"]] = min(row, boards.get(row["board"], row), key=lambda r: float(r["latency_ms"]))
-    names = list(next(iter(best.values()), {}))
-    cells = []
-    for (task, method, variant, k), boards in best.items():
-        times = [boards.get(name) for name in names]
-        ratios = [r and f"{float(r['latency_ms']):.3g} ms, {r['over_mac_16']}, {r['over_mac_8']}" for r in times]
-        cells.append([NETWORKS.get(task, "SqueezeNet 1.1 on ImageNet"), method, in_words(variant), k, *ratios])
-    return table(["network", "method", "variant", "K", *names], cells, numbers=["K"])
-
-
 def unclean(published: Path) -> str:
     """Say how many rows were made from a checkout with changes that were not committed, and of which tasks."""
     rows = tables.read(published / "table.csv")
@@ -159,5 +143,5 @@ def unclean(published: Path) -> str:
 
 def of_results(published: Path) -> dict[str, str]:
     """Return every table of results, by its name on the pages."""
-    made = (compared, main, few, per_layer, robust, searched, fpga, fpga_claim, unclean)
+    made = (compared, main, few, per_layer, robust, searched, fpga_claim, unclean)
     return {function.__name__.replace("_", "-"): function(published) for function in made}
