@@ -126,7 +126,7 @@ def test_layers_of_published_files(file, layer, rows, stride, kind):
     code = compressed.codes[name]
     book = np.asarray(compressed.codebooks[code.codebook], np.float64)
     codebook = np.round(book / np.abs(book).max() * 127).astype(int)[:, None]  # 8 bits
-    codes = code.indices.reshape(code.shape[0], -1)[: rows : stride].astype(int)
+    codes = code.indices.reshape(code.shape[0], -1)[:rows:stride].astype(int)
     left = codebook[codes][..., 0] != 0
     rng = np.random.default_rng(0)
     x = signed(rng, 8, (1, codes.shape[1]))
