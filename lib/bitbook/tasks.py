@@ -159,6 +159,7 @@ _TASKS = (
     ),
     _mnist("mnist", augmentation="crop2"),
     _mnist("mnist-relu", relu_after_pooling=True, augmentation="none"),  # for robust training, images as they are
+    _mnist("mnist-relu-crop2", relu_after_pooling=True, augmentation="crop2"),
     _given_cifar("cifar10", "cifar10_resnet20"),
     _given_cifar("cifar10-resnet56", "cifar10_resnet56"),
     _given_cifar("cifar100", "cifar100_resnet20"),

@@ -66,7 +66,7 @@ def test_han_s_released_squeezenet_to_the_byte(data_folder):
     for name in (key.removesuffix(".codes") for key in layers.files if key.endswith(".codes")):
         codes = layers[f"{name}.codes"].ravel()
         places = np.flatnonzero(codes)
-        fixed, _ = han2016_bits(Shared(codes.size, places, codes[places] - 1, 255))
+        fixed, _ = han2016_bits(Shared((codes.size,), places, codes[places] - 1, 255))
         size += -(-fixed // 8) + 4 * layers[f"{name}.bias"].size + 4
     assert size == 675_763
 
@@ -103,10 +103,20 @@ def test_pqf_counts_a_shared_codebook_once(shared):
     assert count.original_bits == 32 * (64 + 62)
 
 
-def test_admm_counts_nonzeros_only(shared):
-    nonzeros, data = recount(shared, "admm")
+def test_admm_counts_nonzeros_then_what_the_paper_leaves_out(shared):
+    nonzeros, data, indexed, whole = recount(shared, "admm")
     assert nonzeros.ratio == 64 / 24
     assert data.ratio == 64 * 32 / 24  # two levels, one bit
+    assert indexed.bits == (24 + 1) * (1 + 5)  # the 32 zeros before the first weight take a filler
+    assert whole.bits == indexed.bits + 32 * (2 + 10 + 40)
+    assert whole.original_bits == 32 * (64 + 10 + 40)
+
+
+def test_admm_gives_a_convolution_s_distances_eight_bits():
+    positions = np.zeros((2, 40, 2, 2), bool)
+    positions.ravel()[[255, 256]] = True  # 255 zeros need no filler, with five bits they would need seven
+    code = SparseCode(positions, ScalarCode(np.array([0, 1]), "values"))
+    assert recount(network({"a": code}, {"values": np.float16([-1, 1])}), "admm")[2].bits == 2 * (1 + 8)
 
 
 def test_han_counts_fillers_where_distances_are_long():

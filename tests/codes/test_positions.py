@@ -1,4 +1,4 @@
-"""Positions come back in each of the three ways, and each is chosen where it is smallest."""
+"""Positions come back in each of the four ways, and each is chosen where it is smallest."""
 
 import numpy as np
 import pytest
@@ -42,3 +42,19 @@ def test_dead_rows_and_columns_cost_little():
     writer = Writer()
     write_positions(positions, writer)
     assert len(writer.finish()[0]) < 0.8 * entropy
+
+
+def test_a_far_emptier_tensor_starts_a_model_of_its_own():
+    rng = np.random.default_rng(2)
+    writer, tensors = Writer(), {"full": rng.random((60, 70)) < 0.3, "empty": rng.random((100, 120)) < 0.01}
+    for writer.section, positions in tensors.items():
+        write_positions(positions, writer)
+    data, rows = writer.finish()
+    assert bytes([3]) in [data[LENGTH_BYTES + i : LENGTH_BYTES + i + 1] for i in range(4)]
+    share = tensors["empty"].mean()
+    entropy = -12_000 * (share * np.log2(share) + (1 - share) * np.log2(1 - share)) / 8
+    assert sum(row.bytes for row in rows if row.section == "empty") < entropy + 16
+    reader = Reader(data, 20_000)
+    for reader.section, positions in tensors.items():
+        np.testing.assert_array_equal(read_positions(positions.shape, reader), positions)
+    reader.finish()

@@ -400,7 +400,7 @@ def test_parameters_per_channel_of_a_layer_of_ones_own_move_along():
     assert network[0].bits.flatten().tolist() == order.tolist()
 
 
-@pytest.mark.parametrize("mask", ["zz", "ff", "0000", "ffff01"])
+@pytest.mark.parametrize("mask", ["zz", "ff", "0000", "ffff01", 0, 17, True, None])
 def test_a_mask_that_does_not_fit_is_refused(mask):
     of = {"factory": "cifar_resnet", "arguments": {"depth": 20, **INPUT}}
     with pytest.raises(cg.ChannelGraphError, match=r"layer1\.0\.conv1.*16 channels"):

@@ -37,7 +37,8 @@ class Compressed:
     C) scale and shift of a folded batch norm, or (4, C) weight, bias, mean and variance of a whole one. specification:
     a factory of bitbook.networks and its JSON arguments. original_parameters: trainable parameters of the network
     before compression. half_source: whether its weights were really float16. epsilon: the batch norms' own.
-    notes: remarks on tensors, by name, for `summary`; not part of the file.
+    notes: remarks on tensors, by name, for `summary`; not part of the file. compact: whether the file has the short
+    header, some 100 bytes instead of 900, which readers of safetensors do not know.
 
     Raises ValueError, naming the tensor, where parts do not fit together.
     """
@@ -51,6 +52,7 @@ class Compressed:
     half_source: bool = False
     epsilon: float = 1e-5
     notes: Mapping[str, str] = field(default_factory=dict)
+    compact: bool = False
 
     def __post_init__(self) -> None:
         codebooks = {name: frozen_numbers(book, f"codebook {name!r}") for name, book in self.codebooks.items()}

@@ -14,7 +14,7 @@ from bitbook.files import write_atomically
 from ._arrays import NUMBERS, read_shape, spell_shape
 from ._code import Code
 from ._compressed import Compressed
-from ._header import BitbookFormatError, group, read_header, ungroup, write_header
+from ._header import COMPACT, BitbookFormatError, group, read_header, ungroup, write_compact, write_header
 from ._ledger import Ledger, Row
 from ._sections import Codebooks, Reader, Writer
 from ._sparse import INNER, SparseCode
@@ -48,7 +48,7 @@ def encode(compressed: Compressed) -> tuple[bytes, Ledger]:
     table |= {field: value for field, value in values.items() if value != getattr(Compressed, field)}
     payload, rows = writer.finish()
     table = {field: value for field, value in table.items() if value != []}
-    header = write_header(table, len(payload) + CHECKSUM_BYTES)
+    header = write_compact(table) if compressed.compact else write_header(table, len(payload) + CHECKSUM_BYTES)
     return header + payload + checksum(header + payload), _ledger(len(header), rows)
 
 
@@ -86,6 +86,7 @@ def decode(data: bytes, *, max_weights: int | None = None) -> Compressed:
             batch_norm=norms,
             specification=specification,
             original_parameters=parameters,
+            compact=data.startswith(COMPACT),
             **fields,
         )
         vars(compressed)["_file"] = data, ledger  # what it came from: nothing is coded again for its size

@@ -19,6 +19,7 @@ from ._sparse import SparseCode
 
 FLOAT = 32  # bits of a number that is not compressed
 HAN_INDEX_BITS = 4  # of a distance between weights, in the file that the authors released
+HAN_CONV_BITS, HAN_LINEAR_BITS = 8, 5  # of a distance, in the first paper (arXiv 1506.02626)
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,9 @@ class Count:
 
 @dataclass(frozen=True)
 class Shared:
-    """A tensor of `size` weights: flat places of the nonzero ones, the number 0..k-1 of each one's value, and k."""
+    """A tensor of weights: flat places of the nonzero ones, the number 0..k-1 of each one's value, and k."""
 
-    size: int
+    shape: tuple[int, ...]
     places: np.ndarray
     values: np.ndarray
     k: int
@@ -124,13 +125,33 @@ def admm_bits(layers: Iterable[tuple[int, int]]) -> int:
     return sum(nonzeros * fixed_bits(levels) for nonzeros, levels in layers)
 
 
+def relative_bits(tensor: Shared) -> int:
+    """Return the bits of a pruned tensor with Han's relative indices: 8 bits for a convolution's, else 5; fillers too.
+
+    A distance that they cannot hold takes fillers, each a weight of zero (arXiv 1506.02626).
+    """
+    index_bits = HAN_CONV_BITS if len(tensor.shape) > 2 else HAN_LINEAR_BITS
+    fillers = int((np.diff(tensor.places, prepend=-1) - 1 >> index_bits).sum())
+    return (len(tensor.places) + fillers) * (fixed_bits(tensor.k) + index_bits)
+
+
 def admm(compressed: Compressed) -> list[Count]:
-    """Count as arXiv 1811.01907: nonzero weights, then "weight data"; no positions, codebooks, biases, batch norms."""
-    layers = [(len(tensor.places), tensor.k) for tensor in _shared(compressed, "admm")]
-    original = FLOAT * _coded(compressed)
+    """Count as arXiv 1811.01907, nonzero weights, then "weight data"; then with what the paper leaves out.
+
+    A coded vector counts as biases, not as weights. Batch norms are not counted. Of a network that lost channels the
+    weights left are taken for the original ones: a ratio to those before needs their number.
+    """
+    tensors = [tensor for tensor in _shared(compressed, "admm") if len(tensor.shape) > 1]
+    layers = [(len(tensor.places), tensor.k) for tensor in tensors]
+    original = FLOAT * sum(prod(tensor.shape) for tensor in tensors)
+    indexed = sum(map(relative_bits, tensors))
+    biases = _dense(compressed) + _coded(compressed) - original // FLOAT
+    rest = FLOAT * (sum(map(np.count_nonzero, compressed.codebooks.values())) + biases)
     return [
         Count(FLOAT * sum(nonzeros for nonzeros, _ in layers), original, "nonzero weights as floats"),
         Count(admm_bits(layers), original, "nonzero weights in the bits of their levels"),
+        Count(indexed, original, "the same with relative indices"),
+        Count(indexed + rest, original + FLOAT * biases, "the same with codebooks and biases as floats"),
     ]
 
 
@@ -183,9 +204,7 @@ def _shared(compressed: Compressed, rule: str) -> Iterator[Shared]:
         book = compressed.codebooks[inner.codebook]
         used = inner.indices[book[inner.indices] != 0]
         numbers = np.cumsum(book != 0) - 1  # (k,) of each nonzero value
-        yield Shared(
-            prod(code.shape), np.flatnonzero(code.decode(compressed.codebooks)), numbers[used], numbers[-1] + 1
-        )
+        yield Shared(code.shape, np.flatnonzero(code.decode(compressed.codebooks)), numbers[used], numbers[-1] + 1)
 
 
 def _coded(compressed: Compressed) -> int:

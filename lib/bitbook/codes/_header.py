@@ -1,6 +1,11 @@
-"""The header: one line of canonical JSON inside that of a safetensors file with one tensor of bytes."""
+"""The header: one line of canonical JSON inside that of a safetensors file with one tensor of bytes.
+
+For files so small that it would be a large part of them there is a compact form, which only this package reads: a mark,
+the header's length, and the same line, in which single bytes stand for frequent words.
+"""
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,6 +13,29 @@ from ._names import check_name, count_words, lengthen, shorten
 
 KEY = "bitbook"
 VERSION = 1
+COMPACT = b"BBK2"  # as a safetensors file it would have a header of 800 MB or more
+# The words of the compact form, for the bytes from 0x80 on. Files depend on them: words may be added at the end only.
+_SPELT = (
+    '{"codebooks":["|{"batch_norm":["|{"codes":["|"],"codes":["|"],"codebooks":["|"],"dense":["|"],"parameters":|'
+    ',"specification":{"arguments":{|"kept":{"|},"of":{"arguments":{|},"factory":"|"}},"factory":"shrunk"}}|"}}|","|":|'
+    ',"|":true|":false|relu_after_pooling|lenet5|cifar_resnet|digits_cnn|","sparse |","scalar |","grid |","vector |'
+    'sparse |scalar | scalar * |x5x5 scalar * |x3x3 scalar * |x1x1 scalar * |f2 |f4 |","f2 | bias: |: bias|: |.weight|'
+    ".bias|conv|fc|layer|linear|bn|conv1.weight|conv2.weight|fc1.weight|fc2.weight|conv1.bias|conv2.bias|fc1.bias|"
+    'fc2.bias|{"codebooks":["f2 |conv{1,2}.weight|fc{1,2}.weight|{conv,fc}{1,2}.weight|{conv,fc}{1,2}.bias|'
+    '"],"dense":["f2 |'
+    # what the codes of LeNet-5 say one after another
+    ': *.bias conv{1,2}.weight","f2 |: fc{1,2}.weight"],"codes":["scalar |: conv{1,2}.weight","f2 |'
+    ' *.bias: conv1.bias","sparse | *.bias: conv2.bias","sparse | *.bias: fc1.bias","sparse |'
+    ' *.bias: fc2.bias","sparse |'
+    'x5x5 scalar * conv1.weight: conv1.weight","scalar |x5x5 scalar * conv2.weight: conv2.weight","scalar |'
+    ' scalar * fc1.weight: fc1.weight","scalar | scalar * fc2.weight: fc2.weight|conv2":|,"fc1":|'
+    '"],"parameters":431080,"specification":{"arguments":{"kept":{"|'
+    '},"of":{"arguments":{"relu_after_pooling":true},"factory":"lenet5"}},"factory":"shrunk"}}|'
+    '},"of":{"arguments":{},"factory":"lenet5"}},"factory":"shrunk"}}'
+)
+WORDS = _SPELT.split("|")
+_LONGEST_FIRST = re.compile("|".join(map(re.escape, sorted(WORDS, key=len, reverse=True))))
+_BYTE = {word: chr(0x80 + place) for place, word in enumerate(WORDS)}
 PARTS = ("codebooks", "codes", "batch_norm", "dense")  # of the table: lines of descriptions and names
 MAX_NAMES = 1 << 14  # of a part: bounds the memory
 MAX_WORDS = 1 << 17  # of all names, as words and numbers: bounds the time to spell them
@@ -41,8 +69,19 @@ def write_header(table: Mapping[str, Any], size: int) -> bytes:
     return len(text).to_bytes(8, "little") + text
 
 
+def write_compact(table: Mapping[str, Any]) -> bytes:
+    """Return the compact header; ValueError for names with letters beyond ASCII."""
+    text = canonical(table)
+    if not text.isascii():
+        raise ValueError("a compact header holds ASCII only: rename what has other letters, or leave compact off")
+    text = _LONGEST_FIRST.sub(lambda found: _BYTE[found[0]], text)
+    return COMPACT + len(text).to_bytes(2, "little") + text.encode("latin-1")
+
+
 def read_header(data: bytes) -> tuple[dict[str, Any], int]:
-    """Return the table and where the header ends; BitbookFormatError unless it is spelt as `write_header` does."""
+    """Return the table and where the header ends; BitbookFormatError unless it is spelt as the writers do."""
+    if data.startswith(COMPACT):
+        return _read_compact(data)
     end = 8 + int.from_bytes(data[:8], "little")
     if end > len(data):
         raise BitbookFormatError("header", "is cut off, or this is no safetensors file")
@@ -56,6 +95,20 @@ def read_header(data: bytes) -> tuple[dict[str, Any], int]:
         raise BitbookFormatError("header", f"has version {version}, this bitbook reads {VERSION}; try a newer one")
     if not same:
         raise BitbookFormatError("header", "is not in canonical spelling, or claims another length of the file")
+    return table, end
+
+
+def _read_compact(data: bytes) -> tuple[dict[str, Any], int]:
+    start = len(COMPACT) + 2
+    end = start + int.from_bytes(data[len(COMPACT) : start], "little")
+    try:
+        text = data[start:end].decode("latin-1")
+        table = json.loads(text.translate({0x80 + place: word for place, word in enumerate(WORDS)}))
+        same = end <= len(data) and write_compact(table) == data[:end]
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError) as error:
+        raise BitbookFormatError("header", f"is not that of a bitbook file ({error!r})") from None
+    if not same or type(table) is not dict:
+        raise BitbookFormatError("header", "is cut off or not in canonical spelling")
     return table, end
 
 

@@ -1,4 +1,7 @@
-"""Positions of a sparse tensor's weights: a bitmap, distances or run lengths, whichever is smallest once coded."""
+"""Positions of a sparse tensor's weights: a bitmap, distances or run lengths, whichever is smallest once coded.
+
+The bitmap's model has learnt from the tensors before; where these were much fuller, one of its own is better.
+"""
 
 import math
 
@@ -12,7 +15,7 @@ BITMAP = Alphabet(2, "bitmap", np.arange(2))
 
 
 def write_positions(positions: np.ndarray, writer: Writer) -> None:
-    """Write a bool tensor in the smallest of the three forms."""
+    """Write a bool tensor in the smallest of the four forms."""
     flat = positions.ravel()
     distances = np.diff(np.flatnonzero(flat), prepend=-1) - 1  # zeros before each position (Han et al. 2016)
     edges = np.flatnonzero(np.diff(flat, prepend=False, append=not flat[-1:].any()))
@@ -22,6 +25,7 @@ def write_positions(positions: np.ndarray, writer: Writer) -> None:
             lambda fork: fork.symbols("positions", positions.view(np.uint8), BITMAP),
             lambda fork: _write_lengths(distances, "distances", fork),
             lambda fork: (_write_lengths(runs[::2], "zeros", fork), _write_lengths(runs[1::2], "ones", fork)),
+            lambda fork: fork.symbols("positions", positions.view(np.uint8), _own_bitmap(fork.section)),
         ]
     )
 
@@ -29,8 +33,8 @@ def write_positions(positions: np.ndarray, writer: Writer) -> None:
 def read_positions(shape: tuple[int, ...], reader: Reader) -> np.ndarray:
     """Return the bool tensor that was written."""
     size, form = math.prod(shape), reader.choice()
-    if form == 0:
-        return reader.symbols("positions", shape, BITMAP).view(np.bool_)
+    if form in (0, 3):
+        return reader.symbols("positions", shape, _own_bitmap(reader.section) if form else BITMAP).view(np.bool_)
     if form == 1:
         steps = _read_lengths("distances", size, reader)
         steps += 1
@@ -46,6 +50,10 @@ def read_positions(shape: tuple[int, ...], reader: Reader) -> np.ndarray:
     runs[::2], runs[1::2], kinds[1::2] = zeros, ones, True
     reader.require(runs.sum(dtype=np.int64) == size, "its runs do not fill the tensor")
     return np.repeat(kinds, runs).reshape(shape)
+
+
+def _own_bitmap(section: str) -> Alphabet:
+    return Alphabet(2, ("bitmap", section), np.arange(2))
 
 
 def _write_lengths(lengths: np.ndarray, model: str, writer: Writer) -> None:

@@ -21,6 +21,7 @@ NETWORKS = {
     "imagenet-dev1000": "SqueezeNet 1.0 on 1,000 images of ImageNet",
     "mnist": "LeNet-5 on MNIST",
     "mnist-relu": "robust LeNet-5 on MNIST",
+    "mnist-relu-crop2": "LeNet-5 with ReLUs on MNIST",
     "digits": "a small network on scikit-learn's digits",
 }
 MODES = ("none", "DPR", "DPR + shared values", "DPQ", "DPQ + shared values", "k-means", "uniform")

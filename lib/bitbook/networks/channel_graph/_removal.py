@@ -10,6 +10,7 @@ import torch
 from torch import fx, nn
 
 from ._graph import ChannelGraph, Step, trace
+from ._permutation import groups
 from ._plan import ChannelGraphError, IndexMap, Plan
 from ._rules import argument, called, described
 from ._zeros import check_zero
@@ -64,11 +65,12 @@ def removal(graph: ChannelGraph, channels: Mapping[str, Sequence[int]]) -> Plan:
     return _plan(graph, _presence(graph, _kept(graph, channels)))
 
 
-def shrunk(*, of: Mapping, kept: Mapping[str, str]) -> nn.Module:
+def shrunk(*, of: Mapping, kept: Mapping[str, str | int]) -> nn.Module:
     """The network of specification `of` with only the kept output channels of some layers.
 
     kept: for each layer that lost channels, a hexadecimal bit mask of those that stay, the first channel first, padded
-    with zeros to whole bytes. Raises ChannelGraphError for a mask that does not fit.
+    with zeros to whole bytes; or their number, where it does not matter which. Raises ChannelGraphError for a mask or
+    number that does not fit.
     """
     from bitbook.networks import build
 
@@ -77,12 +79,17 @@ def shrunk(*, of: Mapping, kept: Mapping[str, str]) -> nn.Module:
     stay = {}
     for layer, mask in kept.items():
         width = len(_ids(graph, layer))
+        if type(mask) is int and 0 < mask <= width:
+            stay[layer] = np.arange(mask)
+            continue
         try:
             bits = _bits(mask)
-        except ValueError:
+        except (ValueError, TypeError):
             bits = np.zeros(0, dtype=np.uint8)
         if len(bits) != -(-width // 8) * 8 or bits[width:].any() or not bits.any():
-            raise ChannelGraphError(f"{layer}: {mask!r} is no hexadecimal mask of some of its {width} channels")
+            raise ChannelGraphError(
+                f"{layer}: {mask!r} is no hexadecimal mask or number of some of its {width} channels"
+            )
         stay[layer] = np.flatnonzero(bits)
     return _rewrite(network, graph, stay)
 
@@ -96,13 +103,27 @@ def _specification(graph: ChannelGraph, kept: Mapping[str, np.ndarray], specific
     of, masks = specification, {}
     if specification["factory"] == "shrunk":
         of, masks = specification["arguments"]["of"], dict(specification["arguments"]["kept"])
+    alone = _alone(graph)
     for layer, stay in kept.items():
+        if layer in alone:
+            masks[layer] = len(stay)
+            continue
         bits = _bits(masks[layer]) if layer in masks else np.ones(len(graph.layers[layer]), dtype=np.uint8)
         old = np.flatnonzero(bits)
         if len(stay) < len(old):
             bits[np.delete(old, stay)] = 0
             masks[layer] = np.packbits(bits).tobytes().hex()
     return {"factory": "shrunk", "arguments": {"of": of, "kept": masks}}
+
+
+def _alone(graph: ChannelGraph) -> set[str]:
+    """The layers whose channels may be reordered with those of no other: any of the same number leave one network."""
+    found = set()
+    for group in groups(graph):
+        makers = [place for place in group.parents if place.module in graph.layers]
+        if len(makers) == 1 and makers[0].positions.size == len(graph.layers[makers[0].module]):
+            found.add(makers[0].module)
+    return found
 
 
 def _ids(graph: ChannelGraph, layer: str) -> np.ndarray:
