@@ -3,11 +3,11 @@
 from bitbook.compression import _baseline as baseline
 from bitbook.compression._allocate import allocate
 from bitbook.compression._assemble import assemble
-from bitbook.compression._compensate import compensate, input_moments, layer_inputs
+from bitbook.compression._compensate import compensate
 from bitbook.compression._compress import compress
 from bitbook.compression._divergence import Divergence
 from bitbook.compression._front import beside, bytes_at, front, nondominated, pick
-from bitbook.compression._grid_search import Rounded, search_grid
+from bitbook.compression._inputs import input_moments, layer_inputs
 from bitbook.compression._kmeans import kmeans_layers
 from bitbook.compression._learned_step import LSQ, LearnedStep
 from bitbook.compression._measure import measure
@@ -22,7 +22,6 @@ __all__ = [
     "LearnedStep",
     "RateDistortionTable",
     "Retraining",
-    "Rounded",
     "allocate",
     "assemble",
     "baseline",
@@ -41,7 +40,6 @@ __all__ = [
     "rate_distortion_table",
     "read_state_dict",
     "retrain",
-    "search_grid",
     "select",
     "weight_tensors",
 ]

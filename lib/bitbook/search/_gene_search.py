@@ -15,9 +15,9 @@ from tqdm import tqdm
 from bitbook import training
 from bitbook.clustering import input_factor
 from bitbook.compression._assemble import assemble
-from bitbook.compression._compensate import input_moments
 from bitbook.compression._divergence import Divergence
 from bitbook.compression._front import nondominated
+from bitbook.compression._inputs import input_moments
 from bitbook.compression._select import weight_tensors
 from bitbook.files import Cache
 from bitbook.networks import checksum

@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from bitbook import training
 from bitbook.clustering import input_factor
 from bitbook.codes import Coded
-from bitbook.compression._compensate import layer_inputs
+from bitbook.compression._inputs import layer_inputs
 from bitbook.search._fast_divergence import FastDivergence
 from bitbook.search._genes import Genes
 

@@ -12,8 +12,9 @@ from tqdm import tqdm
 
 from bitbook.codes import Coded, fixed_bits, huffman_bits
 from bitbook.compression._assemble import assemble
-from bitbook.compression._compensate import compensate, input_moments
+from bitbook.compression._compensate import compensate
 from bitbook.compression._divergence import Divergence
+from bitbook.compression._inputs import input_moments
 from bitbook.compression._select import weight_tensors
 from bitbook.files import Cache
 from bitbook.networks import checksum

@@ -9,8 +9,9 @@ from torch import nn
 
 from bitbook.codes import Coded, Compressed
 from bitbook.compression._assemble import assemble
-from bitbook.compression._compensate import compensate, input_moments
+from bitbook.compression._compensate import compensate
 from bitbook.compression._divergence import Divergence
+from bitbook.compression._inputs import input_moments
 from bitbook.compression._rate_distortion import rate_distortion_table
 from bitbook.compression._select import weight_tensors
 from bitbook.methods.dpnet._cluster import entropy_constrained_layers, optimal_layers
