@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -23,24 +22,11 @@ BINS = 2**14  # of a larger layer, of equal width: they cost the squared error l
 CLOSE = 1e-3  # share of the weights to which the search for what to prune settles
 
 
-class BitBudget(Protocol):
-    """A way to keep a number of bits: what stands before the weights in training, moved to fewer bits again and again.
-
-    All that changes is in the network's parametrisations.
-    """
-
-    def attach(self, network: nn.Module, bits: float) -> None:
-        """Put clusters before all weights that take so many bits, if they can."""
-
-    def refresh(self, network: nn.Module, bits: float) -> None:
-        """Find clusters of the weights as they are now that take at most so many bits."""
-
-
 class EntropyConstrained:
     """Entropy-constrained clusters, zero a value of its own, under one rate-distortion weight for all layers.
 
-    As the weight rises more and more of the small weights become zero, which is gradual pruning with thresholds that
-    the clustering finds; a weight may come back.
+    All that changes is in the network's parametrisations. As the weight rises more and more of the small weights become
+    zero, which is gradual pruning with thresholds that the clustering finds; a weight may come back.
     """
 
     def attach(self, network: nn.Module, bits: float) -> None:

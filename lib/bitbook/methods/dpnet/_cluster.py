@@ -33,14 +33,6 @@ def entropy_constrained_layers(tensors: Mapping[str, np.ndarray], step: float) -
     return _coded(clusters)
 
 
-def rate_distortion_layers(tensors: Mapping[str, np.ndarray], weight: float) -> Coded:
-    """Return the codes of least squared error plus weighted rate, zero a value of its own.
-
-    weight: squared error that one coded bit is worth, the same in all layers.
-    """
-    return _coded({name: entropy_constrained(tensor, weight, zero=True) for name, tensor in tensors.items()})
-
-
 def clustering_costs(weights: np.ndarray, k: Sequence[int], *, seed: int = 0) -> dict[str, list[float]]:
     """Return, for each K, the squared error of other clusterings of one layer as a multiple of the optimum's.
 

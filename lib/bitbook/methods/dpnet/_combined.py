@@ -16,7 +16,7 @@ from bitbook.clustering._threads import Workers
 from bitbook.codes import Coded, Compressed
 from bitbook.compression._assemble import assemble
 from bitbook.compression._select import weight_tensors
-from bitbook.methods.dpnet._bit_budget import BitBudget, EntropyConstrained, Pruned, rate_distortion_weight
+from bitbook.methods.dpnet._bit_budget import EntropyConstrained, Pruned, rate_distortion_weight
 from bitbook.tasks import Task
 
 AIMED = 0.995  # of the budget: weights move on after the last clustering
@@ -70,7 +70,7 @@ class Combined(training.Scheme):
         return 4 * sum(value.numel() for value in self.network.parameters()) / self.schedule.ratio
 
     @property
-    def bits(self) -> BitBudget:
+    def bits(self) -> EntropyConstrained | Pruned:
         """How the bits come down."""
         return Pruned(self.schedule.values) if self.schedule.values else EntropyConstrained()
 

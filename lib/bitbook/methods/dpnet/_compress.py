@@ -52,18 +52,15 @@ def compress(
         raise ValueError(f"rounding is 'nearest' or 'compensated', not {rounding!r}")
     tensors, calibration = weight_tensors(network), task.calibration(seed=seed)
     divergence = Divergence(network, task, images=images, seed=seed)
-    moments = input_moments(network, divergence.images) if rounding == "compensated" else None
-    if budget is not None:
-        options = entropy_constrained_options(tensors)
-        table = rate_distortion_table(network, tensors, options, divergence, moments=moments, price=price)
-        most = budget
-        while True:
-            file = assemble(network, table.within(most), calibration=calibration)
-            if (over := len(file.to_bytes()) - budget) <= 0:
-                return file
-            most -= over  # the batch norms as re-estimated take a few bytes more than those of the table
-    else:
-        coded = optimal_layers(tensors, k)
-        if moments is not None:
-            coded = compensate(tensors, coded, moments, price=price)
-    return assemble(network, coded, calibration=calibration)
+    moments = input_moments(network, divergence.images) if rounding == "compensated" else {}
+    if k is not None:
+        coded = compensate(tensors, optimal_layers(tensors, k), moments, price=price)
+        return assemble(network, coded, calibration=calibration)
+    options = entropy_constrained_options(tensors)
+    table = rate_distortion_table(network, tensors, options, divergence, moments=moments, price=price)
+    most = budget
+    while True:
+        file = assemble(network, table.within(most), calibration=calibration)
+        if (over := len(file.to_bytes()) - budget) <= 0:
+            return file
+        most -= over  # the batch norms as re-estimated take a few bytes more than those of the table

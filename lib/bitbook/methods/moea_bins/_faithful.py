@@ -6,6 +6,7 @@ import copy
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,8 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from bitbook.clustering import uniform_bins
-from bitbook.codes import Coded, Compressed, ScalarCode, entropy_bits, fixed_bits, huffman_bits, small_floats
+from bitbook.clustering import UniformBins, uniform_bins
+from bitbook.codes import Coded, Compressed, ScalarCode, small_floats
 from bitbook.compression._assemble import assemble
 from bitbook.compression._divergence import Divergence
 from bitbook.compression._front import nondominated
@@ -23,7 +24,7 @@ from bitbook.methods.moea_bins._loss import BinLoss, Solution, taking_part
 from bitbook.methods.moea_bins._merge import merge_neighbours, merged_values
 from bitbook.networks import checksum
 from bitbook.search._nsga2 import Generation, evolve
-from bitbook.search._sweep import Candidate
+from bitbook.search._sweep import Candidate, index_sizes, kept_candidates
 from bitbook.search._workers import Workers
 from bitbook.tasks import Task
 
@@ -151,10 +152,9 @@ class BinSearch:
 
         Biases and batch norms that take part hold shared weights, too, but are stored as the numbers that they are.
         """
-        merged = solution if isinstance(solution, Merged) else Merged(solution, np.arange(solution.shared), 0.0)
-        bins = uniform_bins(self.loss.theta, merged.solution.k, full_width=self.loss.full_width)
-        values = small_floats(merged_values(bins.values, bins.counts, merged.groups))
-        indices = self.loss.split(merged.groups[bins.indices])
+        bins, groups = self._bins_of(solution)
+        values = small_floats(merged_values(bins.values, bins.counts, groups))
+        indices = self.loss.split(groups[bins.indices])
         codes = {name: ScalarCode(part, "shared") for name, part in indices.items() if part.ndim > 1}
         network = copy.deepcopy(self.network)
         with torch.no_grad():
@@ -166,29 +166,32 @@ class BinSearch:
 
     def members(self, solutions: Iterable[Solution | Merged], divergence: Divergence) -> list[Candidate]:
         """Return solutions as files, with their sizes and divergence; their setting is k."""
-        kept, names = Cache(self.folder / "members", self.identity), []
-        for solution in tqdm(list(solutions), desc="candidates", unit="candidate"):
-            compressed = self.compressed(solution)
-            data = compressed.to_bytes()
-            names.append(hashlib.sha256(data).hexdigest()[:16] + ".bitbook")
-            if names[-1] in kept:
-                continue
-            counts = self.counts(solution)
-            values = {
-                "setting": solution.solution.k if isinstance(solution, Merged) else solution.k,
-                "treatment": "plain",
-                "shared": len(counts),
-                "fixed_bytes": fixed_bits(len(counts)) * int(counts.sum()) / 8,
-                "huffman_bytes": huffman_bits(counts) / 8,
-                "entropy_bytes": entropy_bits(counts) / 8,
-                "file_bytes": len(data),
-                "divergence": divergence(compressed),
-            }
-            kept.add(names[-1], values, data)
-        return [Candidate(kept.path(name), **kept[name]) for name in names]
+
+        def made(solution: Solution | Merged) -> tuple[Compressed, dict]:
+            file = self.compressed(solution)
+            sizes = index_sizes(Coded(file.codes, file.codebooks), {"shared": self.counts(solution)})
+            return file, {"setting": _parts(solution)[0].k, "treatment": "plain", **sizes}
+
+        names = {}
+        for solution in solutions:
+            plain, groups = _parts(solution)
+            digest = hashlib.sha256(repr((plain.k, groups.tolist())).encode()).hexdigest()[:16]
+            names[f"{digest}.bitbook"] = partial(made, solution)
+        return kept_candidates(Cache(self.folder / "members", self.identity), names, divergence)
 
     def counts(self, solution: Solution | Merged) -> np.ndarray:
         """Return how many weights share each value, (shared,), over all tensors that take part."""
-        merged = solution if isinstance(solution, Merged) else Merged(solution, np.arange(solution.shared), 0.0)
-        bins = uniform_bins(self.loss.theta, merged.solution.k, full_width=self.loss.full_width)
-        return np.bincount(merged.groups, bins.counts).astype(np.int64)
+        bins, groups = self._bins_of(solution)
+        return np.bincount(groups, bins.counts).astype(np.int64)
+
+    def _bins_of(self, solution: Solution | Merged) -> tuple[UniformBins, np.ndarray]:
+        """The bins of a solution, and the group of each, (d,)."""
+        plain, groups = _parts(solution)
+        return uniform_bins(self.loss.theta, plain.k, full_width=self.loss.full_width), groups
+
+
+def _parts(solution: Solution | Merged) -> tuple[Solution, np.ndarray]:
+    """A solution without its merging, and the group of each bin, (d,)."""
+    if isinstance(solution, Merged):
+        return solution.solution, solution.groups
+    return solution, np.arange(solution.shared)
