@@ -25,7 +25,7 @@ TENSORS = {
 def _factors():
     rng = np.random.default_rng(2)
     inputs = {"a": rng.normal(size=(1, 36, 80)), "b": rng.normal(size=(1, 12, 80))}
-    return {name: [input_factor(x @ x.T) for x in group] for name, group in inputs.items()}
+    return {name: [[input_factor(x @ x.T) for x in group]] for name, group in inputs.items()}
 
 
 @pytest.fixture(scope="module")
@@ -226,7 +226,7 @@ def test_rounding_again_takes_the_inputs_of_the_rounded_layers_before(task):
     decoded = {name: weights.astype(np.float64) for name, weights in decoded.items()}
 
     x = fast.images[:50].flatten(1).double().numpy().T / 255  # (inputs, n)
-    expected = genes.levels(genes.keys(candidate)[0], factors=[input_factor(x @ x.T)])
+    expected = genes.levels(genes.keys(candidate)[0], factors=[[input_factor(x @ x.T)]])
     own = genes.coded([genes.keys(candidate)[0]], [expected])
     np.testing.assert_allclose(decoded["1.weight"], own.decode()["1.weight"], rtol=1e-3)
 
@@ -235,7 +235,7 @@ def test_rounding_again_takes_the_inputs_of_the_rounded_layers_before(task):
     damped = moments + 0.01 * np.trace(moments) / 12 * np.eye(12)
     weights = tensors["2.weight"].astype(np.float64)
     moved = weights + 0.5 * weights @ (x - y) @ y.T @ np.linalg.inv(damped)
-    expected = genes.levels(genes.keys(candidate)[1], tensor=moved, factors=[input_factor(moments)])
+    expected = genes.levels(genes.keys(candidate)[1], tensor=moved, factors=[[input_factor(moments)]])
     own = genes.coded([genes.keys(candidate)[1]], [expected])
     agree = np.isclose(decoded["2.weight"], own.decode()["2.weight"], rtol=1e-3)
     assert agree.mean() > 0.97  # sums in float32 may tip a weight that lies between two values

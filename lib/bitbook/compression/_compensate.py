@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -12,34 +12,39 @@ from bitbook.codes import Code, Coded, GridCode, ScalarCode
 from bitbook.compression._inputs import Moments
 
 PASSES = 3  # with a price, code lengths and indices are found in turn; after three passes sizes stay within 0.1 %
-Blocks = Sequence[Sequence[InputFactor]]  # of columns, and in each a factor for each group of rows
+Factors = list[list[InputFactor]]
 
 
 def compensate(
     tensors: Mapping[str, np.ndarray],
     coded: Coded,
-    moments: Mapping[str, Moments | Sequence[InputFactor]],
+    moments: Mapping[str, Moments | Factors],
     *,
     price: float = 0.0,
 ) -> Coded:
     """Return the same codes with indices that keep each layer's outputs close; codebooks and scales stay.
 
-    tensors: the weights, by name, of at least the coded layers. moments: of `input_moments`, or already factored, a
-    `clustering.input_factor` for each group; a layer without keeps its indices. price: what a bit may cost of squared
+    tensors: the weights, by name, of at least the coded layers. moments: of `input_moments`, or already `factored`,
+    which serves many codebooks; a layer without keeps its indices. price: what a bit may cost of squared
     error, in units of the squared mean distance between the values in use, where a uniform quantiser trades them at
     about 0.1; zero takes no account of bits. Raises ValueError for codes of other kinds than scalar ones, alone or
     beside positions, and grids.
     """
     found = dict(coded.codes)
     for name in coded.codes.keys() & moments.keys():
-        blocks = moments[name] if isinstance(moments[name], tuple) else (moments[name],)
-        blocks = [[part if isinstance(part, InputFactor) else input_factor(part) for part in block] for block in blocks]
+        blocks = moments[name] if isinstance(moments[name], list) else factored(moments[name])
         found[name] = _rounded(name, tensors[name], coded.codes[name], coded.codebooks, blocks, price)
     return Coded(found, coded.codebooks)
 
 
+def factored(moments: Moments, *, damping: float = 0.01) -> Factors:
+    """Return the factors of a layer's moments: of each block of columns, a `clustering.input_factor` for each group."""
+    blocks = moments if isinstance(moments, tuple) else (moments,)
+    return [[input_factor(part, damping=damping) for part in block] for block in blocks]
+
+
 def _rounded(
-    name: str, tensor: np.ndarray, code: Code, codebooks: Mapping[str, np.ndarray], blocks: Blocks, price: float
+    name: str, tensor: np.ndarray, code: Code, codebooks: Mapping[str, np.ndarray], blocks: Factors, price: float
 ) -> Code:
     if isinstance(code, ScalarCode):
         return _scalar(tensor, code, codebooks, blocks, price)
@@ -67,7 +72,7 @@ def _scalar(
     tensor: np.ndarray,
     code: ScalarCode,
     codebooks: Mapping[str, np.ndarray],
-    blocks: Blocks,
+    blocks: Factors,
     price: float,
     kept: np.ndarray | None = None,
 ) -> ScalarCode:

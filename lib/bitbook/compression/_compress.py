@@ -16,7 +16,7 @@ from bitbook.codes import Code, Coded, Compressed, ScalarCode, small_floats
 from bitbook.compression._assemble import assemble
 from bitbook.compression._baseline import grid
 from bitbook.compression._calibration import batches
-from bitbook.compression._compensate import compensate
+from bitbook.compression._compensate import compensate, factored
 from bitbook.compression._grid_search import InTurn, finest_grid
 from bitbook.compression._inputs import input_moments
 from bitbook.compression._select import select
@@ -30,6 +30,7 @@ LARGE, LARGE_BINS = 2**24, 2**20  # weights from which a layer is clustered by i
 WATCHED = 0.9  # share of the weights
 SEARCH_IMAGES, FEWEST_IMAGES = 1000, 200
 IMAGE_NUMBERS = 2**22  # of all images of the search together
+MULTIPLICATIONS = 5e10  # in a pass that rounds in turn: a minute on a core
 MOMENT_SAMPLES = 1024  # images or sequences that the layers' inputs are watched on
 
 
@@ -92,23 +93,27 @@ def compress(
             watched = data[: 1 + int(np.searchsorted(sizes, MOMENT_SAMPLES))]
             moments = input_moments(plain, watched, memory=memory, only=chosen.tensors)
 
-    def by_moments(step: float, _: bool) -> tuple[Coded, dict]:
-        return compensate(chosen.tensors, grid(chosen.tensors, step), moments, price=RATE), {}
+    factors = {}
+    for name in list(moments):  # one after the other: both together would fill the memory
+        factors[name] = factored(moments.pop(name))
+
+    def by_inputs(step: float, _: bool) -> tuple[Coded, dict]:
+        return compensate(chosen.tensors, grid(chosen.tensors, step), factors, price=RATE), {}
 
     if k is None:
         trainable = [value for value in plain.parameters() if value.requires_grad] or list(plain.parameters())
         budget = int(budget or 4 * sum(value.numel() for value in trainable) / ratio)
-        rounding = InTurn(plain, chosen.tensors, images, in_turn) if in_turn else by_moments
+        rounding = InTurn(plain, chosen.tensors, images, in_turn) if in_turn else by_inputs
         file = finest_grid(plain, chosen.tensors, budget, rounding, calibration=data, progress=progress)
     else:
-        clusters = compensate(chosen.tensors, _clusters(chosen.tensors, int(k)), moments, price=RATE)
+        clusters = compensate(chosen.tensors, _clusters(chosen.tensors, int(k)), factors, price=RATE)
         file = assemble(plain, clusters, calibration=data)
     notes = dict(chosen.dense)
     for name in chosen.tensors:
-        if data and name not in moments and name not in in_turn:
+        if data and name not in factors and name not in in_turn:
             notes[name] = "rounded to the nearest value: what its layer multiplies it with cannot be watched"
-        elif isinstance(moments.get(name), tuple):
-            notes[name] = f"rounded in {len(moments[name])} blocks of inputs, to keep the memory"
+        elif len(factors.get(name, ())) > 1:
+            notes[name] = f"rounded in {len(factors[name])} blocks of inputs, to keep the memory"
     return file.noted(notes)
 
 
@@ -126,12 +131,14 @@ def _images(network: nn.Module, data: Sequence[training.Batch]) -> Tensor | None
 
 
 def _in_turn(network: nn.Module, tensors: Mapping[str, np.ndarray], images: Tensor, memory: int) -> dict[str, bool]:
-    """The layers to round in turn, see `watchable`; none unless they hold nearly all weights and keep the memory."""
+    """The layers to round in turn, see `watchable`; none unless these hold nearly all weights, and soon done."""
     layers = {name: free for name, free in watchable(network, images).items() if name in tensors}
-    # What cannot be watched is rounded to the nearest value; of a layer's inputs there are five matrices of moments.
-    seen, all_weights = (sum(tensors[name].size for name in names) for names in (layers, tensors))
-    fits = all(40 * tensors[name][0].size ** 2 <= memory for name in layers)
-    return layers if seen >= WATCHED * all_weights and fits else {}
+    seen, whole = (sum(tensors[name].size for name in names) for names in (layers, tensors))
+    inputs = np.array([tensors[name][0].size for name in layers] or [0], np.float64)
+    # What cannot be watched is rounded to the nearest value; of a layer's inputs there are five matrices of moments,
+    # to factor which takes so many multiplications.
+    fits = 40 * inputs.max() ** 2 <= memory and (inputs**3).sum() <= MULTIPLICATIONS
+    return layers if seen >= WATCHED * whole and fits else {}
 
 
 def _check_options(ratio: float | None, budget: int | None, k: int | None, method: str | None, memory: int) -> None:

@@ -16,7 +16,7 @@ from bitbook import training
 from bitbook.codes import Coded
 from bitbook.compression._allocate import allocate
 from bitbook.compression._assemble import assemble
-from bitbook.compression._compensate import compensate
+from bitbook.compression._compensate import compensate, factored
 from bitbook.compression._divergence import Divergence
 from bitbook.files import Cache
 from bitbook.networks import checksum
@@ -70,7 +70,8 @@ def rate_distortion_table(
     `input_moments`; then rounding is compensated, at this price of a bit. Raises ValueError where the folder holds the
     measurements of another network or of other images.
     """
-    options = tuple(compensate(tensors, coded, moments or {}, price=price) for coded in options)
+    factors = {name: factored(moment) for name, moment in (moments or {}).items()}
+    options = tuple(compensate(tensors, coded, factors, price=price) for coded in options)
     sizes, costs = np.zeros((2, len(tensors), len(options)))
     images = checksum({"images": divergence.images, "logits": divergence.float_logits})
     kept = Cache(folder, {"network": checksum(network.state_dict()), "images": images}) if folder else {}

@@ -9,9 +9,9 @@ import numpy as np
 from torch import Tensor, nn
 
 from bitbook import training
-from bitbook.clustering import input_factor
 from bitbook.codes import Coded
 from bitbook.compression._assemble import assemble
+from bitbook.compression._compensate import factored
 from bitbook.compression._sequential import round_in_turn, watchable
 from bitbook.search._fast_divergence import FastDivergence
 from bitbook.search._genes import Genes, Key
@@ -61,8 +61,7 @@ def round_again(genes: Genes, candidate: Sequence[int], network: nn.Module, imag
     images, biases = training.inputs(network, images), dict(network.named_parameters())
 
     def round_layer(name: str, weights: np.ndarray, moments: np.ndarray) -> np.ndarray:
-        factors = [input_factor(part, damping=0.0) for part in moments]
-        levels[name] = genes.levels(keys[name], tensor=weights, factors=factors)
+        levels[name] = genes.levels(keys[name], tensor=weights, factors=factored(moments, damping=0.0))
         return levels[name] * float(genes.steps[keys[name][-1]])
 
     layers = {

@@ -13,9 +13,9 @@ from torch import nn
 from tqdm import tqdm
 
 from bitbook import training
-from bitbook.clustering import input_factor
 from bitbook.codes import Compressed
 from bitbook.compression._assemble import assemble
+from bitbook.compression._compensate import factored
 from bitbook.compression._divergence import Divergence
 from bitbook.compression._front import front
 from bitbook.compression._inputs import input_moments
@@ -58,7 +58,7 @@ class GeneSearch:
         tensors = weight_tensors(network)
         fast = FastDivergence(network, task, images=images, temperature=temperature, seed=seed)
         moments = input_moments(network, fast.images[:MOMENT_IMAGES])
-        factors = {name: [input_factor(moment) for moment in group] for name, group in moments.items()}
+        factors = {name: factored(moment) for name, moment in moments.items()}
         self.genes = Genes.of(tensors, factors, finest=finest, coarsest=coarsest)
         self.identity = {
             "network": checksum(network.state_dict()),

@@ -12,10 +12,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bitbook.clustering import InputFactor
 from bitbook.codes import Coded, ScalarCode
 from bitbook.compression._baseline import on_grid
-from bitbook.compression._compensate import compensate
+from bitbook.compression._compensate import Factors, compensate
 
 NETWORK = 3  # genes of the whole network; then one of each layer
 PRICES = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3)  # of a bit where weights are rounded, see `compensate`
@@ -30,19 +29,19 @@ Key = tuple[int, int, int]
 class Genes:
     """The genes of a network and their meaning.
 
-    tensors: weights by name. factors: of the layers' inputs, one `input_factor` for each group; a layer without is
+    tensors: weights by name. factors: of the layers' inputs, see `factored`; a layer without is
     rounded to the nearest values. steps: (s,) float16, ascending, absolute.
     """
 
     tensors: Mapping[str, np.ndarray]
-    factors: Mapping[str, Sequence[InputFactor]]
+    factors: Mapping[str, Factors]
     steps: np.ndarray
 
     @classmethod
     def of(
         cls,
         tensors: Mapping[str, np.ndarray],
-        factors: Mapping[str, Sequence[InputFactor]],
+        factors: Mapping[str, Factors],
         *,
         finest: float = 0.25,
         coarsest: float = 2.0,
@@ -81,9 +80,7 @@ class Genes:
         """Return the bits that stored numbers keep."""
         return MANTISSAS[int(list(genes)[2])]
 
-    def levels(
-        self, key: Key, *, tensor: np.ndarray | None = None, factors: Sequence[InputFactor] | None = None
-    ) -> np.ndarray:
+    def levels(self, key: Key, *, tensor: np.ndarray | None = None, factors: Factors | None = None) -> np.ndarray:
         """Return a layer's weights in whole steps, int16 in the shape of its tensor.
 
         tensor, factors: instead of the layer's own.

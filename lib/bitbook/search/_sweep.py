@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from bitbook.codes import Coded, Compressed, entropy_bits, fixed_bits, huffman_bits
 from bitbook.compression._assemble import assemble
-from bitbook.compression._compensate import compensate
+from bitbook.compression._compensate import compensate, factored
 from bitbook.compression._divergence import Divergence
 from bitbook.compression._inputs import input_moments
 from bitbook.compression._select import weight_tensors
@@ -73,13 +73,13 @@ def sweep(
     tensors = weight_tensors(network)
     identity = {"network": checksum(network.state_dict()), "task": task.name, "images": images, "seed": seed}
     divergence = cache(lambda: Divergence(network, task, images=images, seed=seed))
-    moments = cache(lambda: input_moments(network, divergence().images))
+    factors = cache(lambda: {n: factored(m) for n, m in input_moments(network, divergence().images).items()})
     calibration = cache(lambda: task.calibration(seed=seed))  # drawn once for all settings
 
     def made(setting: float, treatment: str) -> tuple[Compressed, dict]:
         coded = coding(tensors, setting)
         if treatment == "compensated":
-            coded = compensate(tensors, coded, moments(), price=price)
+            coded = compensate(tensors, coded, factors(), price=price)
         compressed = assemble(network, coded, calibration=None if treatment == "plain" else calibration())
         return compressed, {"setting": setting, "treatment": treatment, **index_sizes(coded)}
 
