@@ -3,7 +3,7 @@
 from bitbook.compression import _baseline as baseline
 from bitbook.compression._allocate import allocate
 from bitbook.compression._assemble import assemble
-from bitbook.compression._compensate import compensate
+from bitbook.compression._compensate import compensate, factored
 from bitbook.compression._compress import compress
 from bitbook.compression._divergence import Divergence
 from bitbook.compression._front import beside, bytes_at, front, nondominated, pick
@@ -17,29 +17,8 @@ from bitbook.compression._select import select, weight_tensors
 from bitbook.compression._state_dict import compress_state_dict, read_state_dict
 
 __all__ = [
-    "LSQ",
-    "Divergence",
-    "LearnedStep",
-    "RateDistortionTable",
-    "Retraining",
-    "allocate",
-    "assemble",
-    "baseline",
-    "beside",
-    "bytes_at",
-    "compensate",
-    "compress",
-    "compress_state_dict",
-    "front",
-    "input_moments",
-    "kmeans_layers",
-    "layer_inputs",
-    "measure",
-    "nondominated",
-    "pick",
-    "rate_distortion_table",
-    "read_state_dict",
-    "retrain",
-    "select",
-    "weight_tensors",
-]
+    "LSQ", "Divergence", "LearnedStep", "RateDistortionTable", "Retraining", "allocate", "assemble", "baseline",
+    "beside", "bytes_at", "compensate", "compress", "compress_state_dict", "factored", "front", "input_moments",
+    "kmeans_layers", "layer_inputs", "measure", "nondominated", "pick", "rate_distortion_table", "read_state_dict",
+    "retrain", "select", "weight_tensors",
+]  # fmt: skip

@@ -1,7 +1,5 @@
 """The baseline: one uniform step for the whole network, entropy-coded, batch norm re-estimated; twenty lines."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

@@ -1,7 +1,5 @@
 """GPTQ rounding: indices chosen for a layer's outputs instead of its weights."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping
 

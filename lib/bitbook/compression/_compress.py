@@ -1,7 +1,5 @@
 """Any network to a compressed one, with data or without: the one door for users."""
 
-from __future__ import annotations
-
 import math
 import numbers
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """What layers multiply their weights with, and the second moments of that, from data without labels or gradients."""
 
-from __future__ import annotations
-
 import itertools
 import math
 import warnings

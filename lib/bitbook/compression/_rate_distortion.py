@@ -1,7 +1,5 @@
 """What each layer may be clustered to, what that takes and costs, and the best choice within a budget."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

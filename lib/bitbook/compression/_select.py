@@ -1,7 +1,5 @@
 """Which parameters are weights to code, by the kind of the module that holds them, and why others are not."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase

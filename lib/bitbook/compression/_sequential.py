@@ -1,7 +1,5 @@
 """Layers rounded one after the other: inputs as the rounded layers before give them, targets of the float network."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable, Mapping
 

@@ -1,7 +1,5 @@
 """A candidate's divergence for little more than one pass: batch-norm statistics are taken on the way."""
 
-from __future__ import annotations
-
 import copy
 import math
 from collections.abc import Callable, Iterator, Mapping

@@ -1,7 +1,5 @@
 """What a candidate of the search over genes costs: scaled divergence, and the bytes of its file."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,8 +8,7 @@ from torch import Tensor, nn
 
 from bitbook import training
 from bitbook.codes import Coded
-from bitbook.compression._assemble import assemble
-from bitbook.compression._compensate import factored
+from bitbook.compression import assemble, factored
 from bitbook.compression._sequential import round_in_turn, watchable
 from bitbook.search._fast_divergence import FastDivergence
 from bitbook.search._genes import Genes, Key

@@ -1,7 +1,5 @@
 """The search over what counts: the divergence from the float network, and the bytes of the real file."""
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 from collections.abc import Callable, Iterable
@@ -14,12 +12,7 @@ from tqdm import tqdm
 
 from bitbook import training
 from bitbook.codes import Compressed
-from bitbook.compression._assemble import assemble
-from bitbook.compression._compensate import factored
-from bitbook.compression._divergence import Divergence
-from bitbook.compression._front import front
-from bitbook.compression._inputs import input_moments
-from bitbook.compression._select import weight_tensors
+from bitbook.compression import Divergence, assemble, factored, front, input_moments, weight_tensors
 from bitbook.files import Cache
 from bitbook.networks import checksum
 from bitbook.search._fast_divergence import FastDivergence
@@ -110,14 +103,12 @@ class GeneSearch:
         off = known * OCTAVE / 2 * (common - rates)
         return np.clip(np.rint(off), -OFF, OFF).astype(np.int64)[group]
 
-    def evolve(
-        self, *, population: int = 32, evaluations: int = 256, start: Iterable[np.ndarray] = (), seed: int | None = None
-    ) -> list[Generation]:
+    def evolve(self, *, population: int = 32, evaluations: int = 256) -> list[Generation]:
         """Return the generations of NSGA-II over the genes; costs are (bytes of the file, divergence).
 
         The start holds the candidates in which all layers have the same step, evenly spread over the steps: it is the
         front of the plain sweep. To these come the same candidates with their layers `balanced` and batch norms stored
-        less precisely, and those given.
+        less precisely.
         """
         from bitbook.search._variation import exchange_genes, move_genes
 
@@ -126,7 +117,7 @@ class GeneSearch:
         uniform = np.stack([self.genes.uniform(step) for step in steps])
         moved = np.stack([self.genes.uniform(step, mantissa=MANTISSAS.index(5)) for step in steps])
         moved[:, NETWORK:] += self.balanced(last // 2)
-        first = np.concatenate([uniform, moved, *(np.atleast_2d(genes) for genes in start)])
+        first = np.concatenate([uniform, moved])
         bar = tqdm(total=max(evaluations, len(first)), desc="candidates", unit="candidate")
 
         def evaluate(genes: np.ndarray) -> np.ndarray:
@@ -142,7 +133,7 @@ class GeneSearch:
                 *self.genes.bounds,
                 population=population,
                 generations=max(1, 1 + round((evaluations - len(first)) / population)),
-                seed=self.seed if seed is None else seed,
+                seed=self.seed,
                 crossover=exchange_genes(seed=self.seed),
                 mutation=move_genes(seed=self.seed),
             )

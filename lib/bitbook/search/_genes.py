@@ -5,10 +5,9 @@ and biases are stored. Of each layer: how far its step lies off the network's, s
 on to candidates of other sizes. What each gene brings is measured in ARCHITECTURE.md.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 
@@ -45,7 +44,7 @@ class Genes:
         *,
         finest: float = 0.25,
         coarsest: float = 2.0,
-    ) -> Genes:
+    ) -> Self:
         """Return the genes for steps from the finest to the coarsest, in standard deviations of all weights."""
         if not 0 < finest < coarsest < np.inf:
             raise ValueError(f"steps are 0 < finest < coarsest, not finest = {finest} and coarsest = {coarsest}")

@@ -1,7 +1,5 @@
 """Try every setting of a method that has one number to set, and keep what each costs."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
@@ -12,11 +10,7 @@ from torch import nn
 from tqdm import tqdm
 
 from bitbook.codes import Coded, Compressed, entropy_bits, fixed_bits, huffman_bits
-from bitbook.compression._assemble import assemble
-from bitbook.compression._compensate import compensate, factored
-from bitbook.compression._divergence import Divergence
-from bitbook.compression._inputs import input_moments
-from bitbook.compression._select import weight_tensors
+from bitbook.compression import Divergence, assemble, compensate, factored, input_moments, weight_tensors
 from bitbook.files import Cache
 from bitbook.networks import checksum
 from bitbook.tasks import Task

@@ -1,7 +1,5 @@
 """How offspring of the search over genes come about: parents exchange genes, and some genes move by a place or two."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from bitbook.search._genes import NETWORK

@@ -1,7 +1,5 @@
 """The two variants of the combined pipeline: entropy-constrained clusters, or pruning and K values beside zero."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +10,7 @@ from torch import Tensor, nn
 
 from bitbook import training
 from bitbook.clustering import Clusters, SortedWeights, clusters_beside_zero, entropy_constrained, sort_weights
-from bitbook.compression._select import weight_tensors
+from bitbook.compression import weight_tensors
 
 RANGE = 1e-9, 1e2  # of the rate-distortion weight, in units of the mean squared weight
 RESOLUTION = 512  # positions tried for a border while training: those in between are refined anyway

@@ -1,7 +1,5 @@
 """One codebook per layer: K optimal clusters, or as many as their bits are worth."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

@@ -1,19 +1,12 @@
 """A whole network clustered layer by layer, without training: given K, or within a budget of bytes."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np
 from torch import nn
 
 from bitbook.codes import Coded, Compressed
-from bitbook.compression._assemble import assemble
-from bitbook.compression._compensate import compensate
-from bitbook.compression._divergence import Divergence
-from bitbook.compression._inputs import input_moments
-from bitbook.compression._rate_distortion import rate_distortion_table
-from bitbook.compression._select import weight_tensors
+from bitbook.compression import Divergence, assemble, compensate, input_moments, rate_distortion_table, weight_tensors
 from bitbook.methods.dpnet._cluster import entropy_constrained_layers, optimal_layers
 from bitbook.tasks import Task
 

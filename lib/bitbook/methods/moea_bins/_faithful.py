@@ -1,7 +1,5 @@
 """The search as the paper does it: one integer k, two objectives, 1 - macro F1 and the number d of non-empty bins."""
 
-from __future__ import annotations
-
 import copy
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -16,16 +14,12 @@ from tqdm import tqdm
 
 from bitbook.clustering import UniformBins, uniform_bins
 from bitbook.codes import Coded, Compressed, ScalarCode, small_floats
-from bitbook.compression._assemble import assemble
-from bitbook.compression._divergence import Divergence
-from bitbook.compression._front import nondominated
+from bitbook.compression import Divergence, assemble, nondominated
 from bitbook.files import Cache
 from bitbook.methods.moea_bins._loss import BinLoss, Solution, taking_part
 from bitbook.methods.moea_bins._merge import merge_neighbours, merged_values
 from bitbook.networks import checksum
-from bitbook.search._nsga2 import Generation, evolve
-from bitbook.search._sweep import Candidate, index_sizes, kept_candidates
-from bitbook.search._workers import Workers
+from bitbook.search import Candidate, Generation, Workers, evolve, index_sizes, kept_candidates
 from bitbook.tasks import Task
 
 
@@ -60,7 +54,6 @@ class BinSearch:
         bins: int = 1024,
         parameters: str = "weights",
         without: Sequence[str] = (),
-        full_width: bool = False,
         images: int = 1000,
         seed: int = 0,
         folder: Path,
@@ -71,12 +64,11 @@ class BinSearch:
         self.network, self.task, self.fewest, self.bins, self.seed = network, task, fewest, bins, seed
         self.folder = folder
         tensors = taking_part(network, parameters=parameters, without=without)
-        self.loss = BinLoss.of(network, task, tensors, full_width=full_width, images=images, seed=seed)
+        self.loss = BinLoss(network, task, tensors, images=images, seed=seed)
         self.identity = {
             "network": checksum(network.state_dict()),
             "task": task.name,
             "tensors": list(tensors),
-            "full_width": full_width,
             "images": images,
             "seed": seed,
         }
@@ -102,9 +94,7 @@ class BinSearch:
             self._bins.add(str(solution.k), [solution.shared, solution.loss])
         return [Solution(k, *self._bins[str(k)]) for k in counts]
 
-    def evolve(
-        self, *, population: int = 100, generations: int = 100, seed: int | None = None, **operators
-    ) -> list[Generation]:
+    def evolve(self, *, population: int = 100, generations: int = 100, **operators) -> list[Generation]:
         """Return the generations of NSGA-II from an evenly spaced start; costs are (1 - macro F1, d).
 
         operators: crossover and mutation, pymoo operators, see `evolve`. Source: arXiv 2501.03095, algorithm 1.
@@ -114,8 +104,8 @@ class BinSearch:
             return np.array([(s.loss, s.shared) for s in self.solutions(genes[:, 0])])
 
         start = np.linspace(self.fewest, self.bins, population).round()[:, None]
-        options = {"population": population, "generations": generations, **operators}
-        return evolve(evaluate, start, [self.fewest], [self.bins], seed=self.seed if seed is None else seed, **options)
+        options = {"population": population, "generations": generations, "seed": self.seed, **operators}
+        return evolve(evaluate, start, [self.fewest], [self.bins], **options)
 
     def sweep(self, *, stride: int = 1) -> list[Solution]:
         """Return the solution of every bin count within the bounds, or every so many: the oracle for the search."""
@@ -132,9 +122,9 @@ class BinSearch:
         good = [s for s in solutions if s.loss <= self.reference + tolerance]
         return sorted(good, key=lambda s: (s.shared, s.loss))
 
-    def merge(self, solution: Solution, *, tolerance: float = 0.0, rising: bool = False) -> Merged:
+    def merge(self, solution: Solution, *, tolerance: float = 0.0) -> Merged:
         """Merge a solution's neighbouring bins as long as it loses at most so much F1 against the float network."""
-        key = f"{solution.k}-{tolerance!r}-{rising}"
+        key = f"{solution.k}-{tolerance!r}"
         if key not in self._merges:
             with tqdm(desc=f"merging {solution.shared} bins", unit="trial") as bar:
 
@@ -142,12 +132,12 @@ class BinSearch:
                     bar.update()
                     return -self.loss.merged(solution.k, groups)
 
-                groups = merge_neighbours(solution.shared, score, reference=-self.reference - tolerance, rising=rising)
+                groups = merge_neighbours(solution.shared, score, reference=-self.reference - tolerance)
             self._merges.add(key, [groups.tolist(), self.loss.merged(solution.k, groups)])
         groups, loss = self._merges[key]
         return Merged(solution, np.array(groups), loss)
 
-    def compressed(self, solution: Solution | Merged, *, reestimate: bool = False) -> Compressed:
+    def compressed(self, solution: Solution | Merged) -> Compressed:
         """Return the network with these shared weights; the paper leaves batch norms' statistics as they are.
 
         Biases and batch norms that take part hold shared weights, too, but are stored as the numbers that they are.
@@ -161,8 +151,7 @@ class BinSearch:
             for name, parameter in network.named_parameters():
                 if name in indices and name not in codes:
                     parameter.copy_(torch.from_numpy(values[indices[name]].astype(np.float32)))
-        calibration = self.task.calibration(seed=self.seed) if reestimate else None
-        return assemble(network, Coded(codes, {"shared": values}), calibration=calibration)
+        return assemble(network, Coded(codes, {"shared": values}))
 
     def members(self, solutions: Iterable[Solution | Merged], divergence: Divergence) -> list[Candidate]:
         """Return solutions as files, with their sizes and divergence; their setting is k."""
@@ -187,7 +176,7 @@ class BinSearch:
     def _bins_of(self, solution: Solution | Merged) -> tuple[UniformBins, np.ndarray]:
         """The bins of a solution, and the group of each, (d,)."""
         plain, groups = _parts(solution)
-        return uniform_bins(self.loss.theta, plain.k, full_width=self.loss.full_width), groups
+        return uniform_bins(self.loss.theta, plain.k), groups
 
 
 def _parts(solution: Solution | Merged) -> tuple[Solution, np.ndarray]:

@@ -1,7 +1,5 @@
 """Where the bytes go: what each step takes off the file, at no more than the same divergence on training images."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -9,16 +7,11 @@ from tqdm import tqdm
 
 from bitbook import training
 from bitbook.codes import Coded, coded_bytes, small_floats
-from bitbook.compression._assemble import assemble
-from bitbook.compression._compensate import compensate
-from bitbook.compression._select import weight_tensors
+from bitbook.compression import assemble, compensate, weight_tensors
 from bitbook.files import Cache
 from bitbook.methods.moea_bins._bins import shared_bins
 from bitbook.methods.moea_bins._merge import merge_neighbours, merged_values
-from bitbook.search._fast_divergence import FastDivergence
-from bitbook.search._gene_cost import round_again
-from bitbook.search._gene_search import GeneSearch
-from bitbook.search._sweep import index_sizes
+from bitbook.search import FastDivergence, GeneSearch, index_sizes, round_again
 
 MERGE_IMAGES = 200  # on which merging bins by trial takes hundreds of passes
 
