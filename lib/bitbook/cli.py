@@ -101,6 +101,25 @@ def diff(arguments: argparse.Namespace) -> int:
     return int(bool(found))
 
 
+def fpga(arguments: argparse.Namespace) -> int:
+    """Print time and resources of a file's network on a board: the fastest design of each kind, and its layers."""
+    import json
+
+    from bitbook import fpga, load, networks
+
+    board, compressed = fpga.board(arguments.board), load(arguments.file)
+    shape = networks.image_shape(compressed.specification)
+    if arguments.image:
+        shape = tuple(int(size) for size in arguments.image.split("x"))
+    layers = fpga.layers(compressed, networks.output_positions(compressed.to_module(), shape))
+    reports = fpga.searched(layers, board)
+    if arguments.json:
+        print(json.dumps({name: report.as_json() for name, report in reports.items()}, indent=1))
+        return 0
+    print(fpga.text(reports))
+    return 0
+
+
 def stage(arguments: argparse.Namespace) -> int:
     """Do what one stage of dvc.yaml does."""
     from bitbook.pipeline.execute import NotebookFailed
@@ -180,6 +199,12 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("first")
     command.add_argument("second")
     command.set_defaults(run=diff)
+    command = commands.add_parser("fpga", help="time and resources of a file's network on an FPGA board, by a model")
+    command.add_argument("file")
+    command.add_argument("--board", required=True, help="xc7z020, zu3eg, zu9eg, kv260 or u50")
+    command.add_argument("--image", metavar="CxHxW", help="size of the images; default: the network's usual one")
+    command.add_argument("--json", action="store_true", help="all figures as JSON")
+    command.set_defaults(run=fpga)
     command = commands.add_parser("data", help="fetch data sets that are missing, from their official sources")
     command.add_argument("name", nargs="+")
     command.set_defaults(run=data)

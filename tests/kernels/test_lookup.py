@@ -1,5 +1,11 @@
 """Kernels against float64 products of the decoded weights."""
 
+import os
+import platform
+import re
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -46,15 +52,15 @@ def check(code, books, form, *, batches, seed=0):
     return lookup
 
 
-@pytest.mark.parametrize("k", [2, 5, 16, 32, 64, 256, 300])
+@pytest.mark.parametrize("k", [2, 16, 32, 64, 256, 300])
 def test_scalar_codes(k):
     rng = np.random.default_rng(k)
     code, books = scalar(rng, 70, 117, k)
-    check(code, books, None, batches=[1, 5] if k != 16 else [1, 2, 5, 50, 100])
+    check(code, books, None, batches=[1, 5] if k != 16 else [1, 5, 50, 100])
 
 
 @pytest.mark.parametrize("form", FORMS[1:])
-@pytest.mark.parametrize("k", [16, 32])
+@pytest.mark.parametrize("k", [16])
 def test_other_instructions_give_the_same(k, form):
     rng = np.random.default_rng(k)
     code, books = scalar(rng, 40, 37, k)
@@ -72,17 +78,16 @@ def test_scales_and_float32_codebooks_and_shared_codebooks():
     assert check(few, {"b": rng.normal(size=256)}, None, batches=[1]).bands[0].bits == 1
 
 
-@pytest.mark.parametrize(("d", "k"), [(2, 16), (4, 16), (9, 16), (2, 256), (4, 256), (8, 256), (9, 256), (16, 256)])
+@pytest.mark.parametrize(("d", "k"), [(2, 16), (4, 16), (9, 16), (2, 256), (8, 256), (9, 256)])
 def test_vector_codes(d, k):
     check(*vector(np.random.default_rng(d), 70, 9 * 16 * d // (3 if d == 9 else 1), k, d), None, batches=[1, 20])
 
 
-@pytest.mark.parametrize("form", FORMS[1:])
-def test_vector_codes_with_other_instructions(form):
-    check(*vector(np.random.default_rng(1), 40, 36, 16, 4), form, batches=[1])
+def test_vector_codes_with_portable_instructions():
+    check(*vector(np.random.default_rng(1), 40, 36, 16, 4), "portable", batches=[1])
 
 
-@pytest.mark.parametrize("deepest", [2, 3, 12])
+@pytest.mark.parametrize("deepest", [3, 12])
 def test_grid_codes(deepest):
     check(*grid(np.random.default_rng(deepest), 70, 41, deepest), None, batches=[1, 5])
 
@@ -104,8 +109,7 @@ def test_convolutions(family, kernel, stride, dilation):
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("form", [instruction_set(), "portable"])
-@pytest.mark.parametrize("k", [16, 50])
+@pytest.mark.parametrize(("k", "form"), [(16, instruction_set()), (50, instruction_set()), (16, "portable")])
 def test_eight_bit_activations_are_summed_exactly(k, form):
     rng = np.random.default_rng(k)
     code, books = scalar(rng, 70, 333, k)
@@ -169,3 +173,46 @@ def test_the_switch(monkeypatch):
     monkeypatch.setenv("BITBOOK_SIMD", "mmx")
     with pytest.raises(ValueError, match="must be one of avx512, avx2, portable, not 'mmx'"):
         instruction_set()
+
+
+def python(code, name, features):
+    """Run code for another processor: Numba compiles for it."""
+    variables = {"NUMBA_CPU_NAME": name, "NUMBA_CPU_FEATURES": features}
+    done = subprocess.run([sys.executable, "-c", code], env=os.environ | variables, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+x86 = pytest.mark.skipif(platform.machine().lower() not in ("x86_64", "amd64"), reason="for x86 processors")
+
+
+@x86
+def test_a_processor_without_avx2_computes_the_same():
+    code = """
+import numpy as np
+from bitbook import ScalarCode
+from bitbook.kernels import Lookup
+from bitbook.simd import instruction_set
+code, books = ScalarCode(np.arange(600).reshape(40, 15) % 16, "b"), {"b": np.arange(16.0)}
+lookup = Lookup(code, books)
+assert instruction_set() == "portable"
+assert (lookup.multiply(np.ones((1, 15), np.float32)) == code.decode(books).sum(1)).all()
+"""
+    python(code, "generic", "+sse2")
+
+
+@x86
+def test_avx512_looks_16_codes_up_in_one_instruction():
+    """Compiled for a processor with AVX-512, not run: this test passes on any x86."""
+    code = """
+import numba as nb
+from bitbook.kernels._single import scalar
+from bitbook.simd import instruction_set
+assert instruction_set() == "avx512"
+for bits, segments in ((4, 1), (5, 2)):
+    kernel = scalar(bits, segments, 1, "avx512")
+    kernel.compile((nb.uint8[::1], nb.uint8[::1], nb.float32[::1], nb.float32[::1], nb.intp, nb.intp))
+    print(*kernel.inspect_asm().values())
+"""
+    assembly = python(code, "skylake-avx512", "+avx512f,+avx512bw,+avx512dq,+avx512vl,+avx2,+fma,+avx")
+    assert re.search(r"vperm(ps|d)\s.*%zmm", assembly) and re.search(r"vperm[it]2(ps|d)\s.*%zmm", assembly)

@@ -1,4 +1,4 @@
-"""Sparse weights: positions as one bit each, the weights left as codes, 16 input vectors at a time."""
+"""Sparse weights: positions as one bit each, the weights left as codes, 8 input vectors at a time."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 
 from bitbook.simd import fma, load, splat, store
 
-LANES = 16  # input vectors, side by side in one vector
+LANES = 8  # input vectors, side by side in one vector
 CHUNK = 8  # words of positions, 512 inputs: their gathered inputs fit in the first-level cache
 
 

@@ -89,5 +89,5 @@ class LookupLayer(nn.Module):
         return y if self.bias is None else y.add_(self.bias.reshape(-1, *[1] * (y.ndim - 2)))
 
 
-# Rows of a linear layer and positions of a convolution in a call: measured by bench/kernels.py.
-MOST_ROWS, MOST_POSITIONS = 96, 4096
+# Rows of a linear layer and positions of a convolution in a call: where bench/kernels.py saw both take the same time.
+MOST_ROWS, MOST_POSITIONS = 256, 1024

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import numba as nb
 import numpy as np
 
 from bitbook.simd import instruction_set
@@ -48,9 +49,13 @@ def processor() -> str:
 def inner_loop(lookup: Lookup) -> Counter[str]:
     """Return how often each instruction stands in the innermost loop of a layer's kernel for one input vector.
 
-    The loop is the longest stretch between a label and a jump back to it; the kernel must have been called once.
+    The loop is the stretch between a label and a jump back to it, with no other jump in it, that has the most
+    instructions on vectors. The kernel must have been called once.
     """
-    (assembly,) = lookup.bands[0].kernel()[0].inspect_asm().values()
+    cached = lookup.bands[0].kernel()[0]
+    kernel = nb.njit(nogil=True)(cached.py_func)  # what comes from the cache cannot be inspected
+    kernel.compile(cached.signatures[0])
+    (assembly,) = kernel.inspect_asm().values()
     loops, labels, lines = [], {}, []
     for line in assembly.splitlines():
         if label := re.match(r"(\.L\w+):", line):
@@ -59,5 +64,5 @@ def inner_loop(lookup: Lookup) -> Counter[str]:
             lines.append(instruction[1])
             if instruction[1].startswith("j") and instruction[2] in labels:
                 loops.append(lines[labels.pop(instruction[2]) :])
-    vectors = [loop for loop in loops if sum(name.startswith("v") for name in loop) > len(loop) / 2]
-    return Counter(max(vectors or loops, key=len))
+    innermost = [loop for loop in loops if not any(name.startswith("j") for name in loop[:-1])]
+    return Counter(max(innermost or loops, key=lambda loop: sum(name.startswith("v") for name in loop)))

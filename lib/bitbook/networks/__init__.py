@@ -15,6 +15,7 @@ from ._bound import at_most
 from ._digits_cnn import digits_cnn
 from ._lenet5 import lenet5
 from ._normalise import Normalise
+from ._positions import image_shape, output_positions
 from ._pretrained import GIVEN, GivenWeights, WeightsDamaged, checksum, torchvision_specification, torchvision_weights
 from ._residual import CifarResNet, ResNet9, WideResNet
 from ._structure import bake, batch_norms, is_plain, plain_copy, plain_names, unwrapped
@@ -23,8 +24,8 @@ from .channel_graph import shrunk
 
 __all__ = [
     "FACTORIES", "GIVEN", "GivenWeights", "Normalise", "WeightsDamaged", "at_most", "bake", "batch_norms", "build",
-    "checksum", "is_plain", "plain_copy", "plain_names", "specification_of", "torchvision_specification",
-    "torchvision_weights", "unwrapped",
+    "checksum", "image_shape", "is_plain", "output_positions", "plain_copy", "plain_names", "specification_of",
+    "torchvision_specification", "torchvision_weights", "unwrapped",
 ]  # fmt: skip
 
 FACTORIES = {

@@ -117,6 +117,20 @@ def searched(published: Path) -> str:
     return table(["network", "bin counts tried", "of", "hypervolume of the sweep's"], rows)
 
 
+def fpga_claim(published: Path) -> str:
+    """Return how much faster accumulating units multiply one matrix, by board, where weights lie, and K."""
+    rows = tables.read(published / "fpga_claim.csv")
+    over = ("over MAC, 16 bits", "over MAC, 8 bits packed", "over MAC with decoder")
+    found = {(row["board"], row["weights"], row["K"], row["design"]): row for row in rows}
+    cells = []
+    for key in dict.fromkeys(name[:3] for name in found):
+        both = [found[*key, f"accumulate, {width}"] for width in ("16 bits", "8 bits")]
+        ratios = [(both[0], over[0]), (both[0], over[2]), (both[1], over[0]), (both[1], over[1]), (both[1], over[2])]
+        cells.append([*key, *(f"{float(row[name]):.2f}" for row, name in ratios)])
+    names = ["16 / MAC 16", "16 / decoder 16", "8 / MAC 16", "8 / MAC 8", "8 / decoder 8"]
+    return table(["board", "weights", "K", *names], cells, numbers=["K", *names])
+
+
 def unclean(published: Path) -> str:
     """Say how many rows were made from a checkout with changes that were not committed, and of which tasks."""
     rows = tables.read(published / "table.csv")
@@ -129,5 +143,5 @@ def unclean(published: Path) -> str:
 
 def of_results(published: Path) -> dict[str, str]:
     """Return every table of results, by its name on the pages."""
-    made = (compared, main, few, per_layer, robust, searched, unclean)
+    made = (compared, main, few, per_layer, robust, searched, fpga_claim, unclean)
     return {function.__name__.replace("_", "-"): function(published) for function in made}

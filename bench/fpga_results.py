@@ -1,0 +1,65 @@
+"""Latency of published files on three boards, and the claim of 5 times: published/fpga.csv, fpga_claim.csv.
+
+The files are those that the README shows and those of a given K.
+
+SqueezeNet on ImageNet, whose files are too large for Git, is clustered here: 16 values a layer. It needs its pretrained
+weights in $BITBOOK_DATA. No data set is read. `python bench/fpga_results.py`, then `bitbook pages`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bitbook import fpga, load, networks, tasks
+from bitbook.compression import assemble, weight_tensors
+from bitbook.methods import dpnet
+from bitbook.pipeline import tables
+from bitbook.pipeline.layout import root
+
+BOARDS = [fpga.board(name) for name in ("xc7z020", "zu9eg", "u50")]
+TASKS = ("mnist", "cifar10", "cifar10-wrn16-4")
+COLUMNS = ("task", "method", "variant", "codewords", "file")
+
+
+def workloads(published: Path):
+    named = ("task", "method", "variant")
+    shown = {tuple(row[name] for name in named): row["readme"] for row in tables.read(published / "main.csv")}
+    for row in tables.read(published / "table.csv"):
+        chosen = shown.get(tuple(row[name] for name in named)) or "k=" in row["variant"].lower()
+        if row["file"] and row["task"] in TASKS and chosen:
+            compressed = load(published.parent / row["file"])
+            yield row, compressed, compressed.to_module()
+    task = tasks.get("imagenet")
+    network = task.network()
+    network.load_state_dict(task.given_weights())
+    row = {"task": "imagenet", "method": "dpnet", "variant": "none, k=16", "file": ""}
+    yield row, assemble(network, dpnet.optimal_layers(weight_tensors(network), 16)), network
+
+
+def main() -> None:
+    published, rows = root() / "published", []
+    claims = [
+        {name: round(value, 3) if isinstance(value, float) else value for name, value in row.items()}
+        for row in fpga.claim(1024, [2, 4, 8, 16, 32, 64, 256], BOARDS)
+    ]
+    tables.write(published / "fpga_claim.csv", claims)
+    for row, compressed, network in workloads(published):
+        shape = networks.image_shape(compressed.specification)
+        layers = fpga.layers(compressed, networks.output_positions(network, shape))
+        most = max(layer.codewords for layer in layers)
+        for board in BOARDS:
+            reports = fpga.searched(layers, board)
+            for design, report in reports.items():
+                found = {"codewords": most, "board": board.name, "design": design, "on_chip": report.on_chip}
+                found |= {"latency_ms": round(1e3 * report.latency, 5), "images_a_second": round(report.throughput, 1)}
+                found |= report.resources | {"bottleneck": report.bottleneck}
+                for width in ("16 bits", "8 bits packed"):
+                    ratio = reports[f"MAC, {width}"].latency / report.latency
+                    found[f"over_mac_{width.split()[0]}"] = round(ratio, 3)
+                rows.append({name: row[name] for name in COLUMNS if name in row} | found)
+        print(row["task"], row["variant"], flush=True)
+        tables.write(published / "fpga.csv", rows)
+
+
+if __name__ == "__main__":
+    main()

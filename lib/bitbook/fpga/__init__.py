@@ -1,0 +1,43 @@
+"""What a codebook buys on an FPGA: cycles that equal those of our own circuits (`fpga.rtl`), resources, whole networks.
+
+Nothing here needs a vendor's tool, torch or Amaranth, but for `fpga.rtl`, which is in Amaranth.
+"""
+
+from ._beats import Beats, beats, sparse_groups, words
+from ._boards import BOARDS, Board, board
+from ._claim import claim
+from ._cycles import Memory, cycles
+from ._network import LayerTime, Report, layer_time, network_time
+from ._resources import SYNTHESIS, resources, synthesised
+from ._search import DESIGNS, candidates, fits, search, searched, text
+from ._unit import Unit
+from ._workload import Layer, layers
+
+__all__ = [
+    "BOARDS",
+    "DESIGNS",
+    "SYNTHESIS",
+    "Beats",
+    "Board",
+    "Layer",
+    "LayerTime",
+    "Memory",
+    "Report",
+    "Unit",
+    "beats",
+    "board",
+    "candidates",
+    "claim",
+    "cycles",
+    "fits",
+    "layer_time",
+    "layers",
+    "network_time",
+    "resources",
+    "search",
+    "searched",
+    "sparse_groups",
+    "synthesised",
+    "text",
+    "words",
+]
