@@ -44,19 +44,16 @@ def main() -> None:
             f"plain pass over {IMAGES} images: {cpu:.2f} s of CPU, {wall:.2f} s; preparing a search: {start[0]:.1f} s"
         )
         spent = timed(lambda: search.evolve(population=PARENTS, evaluations=CANDIDATES))
-        given_up = sum(p.divergence is None for p in search.known)
         each = spent[0] / search.evaluated
-        print(f"{search.evaluated} candidates, {given_up} given up: {each:.2f} s of CPU each, {each / cpu:.2f} passes")
-        whole = [p.genes for p in search.known if p.file_bytes is not None][-8:]
-        layers = timed(lambda: [search.cost.candidate((genes, 0, [])) for genes in whole])[0] / len(whole)
-        print(
-            f"one that is evaluated in full, its layers known: {layers:.2f} s of CPU, {layers / cpu:.2f} plain passes"
-        )
+        print(f"{search.evaluated} candidates: {each:.2f} s of CPU each, {each / cpu:.2f} passes")
+        genes = [point.genes for point in search.front()[:8]]
+        layers = timed(lambda: [search.cost.candidate(g) for g in genes])[0] / len(genes)
+        print(f"one whose layers are known: {layers:.2f} s of CPU, {layers / cpu:.2f} plain passes")
 
         seconds = {}
         for workers in (1, 2):
             fresh = GeneSearch(network, task, folder=Path(folder) / f"{workers}", workers=workers, **options)
-            list(fresh._workers.each("layer", fresh.genes.keys(fresh.genes.uniform(0))[: 2 * workers]))  # starts them
+            fresh.points([fresh.genes.uniform(step) for step in range(workers)])  # starts them
             seconds[workers] = timed(lambda s=fresh: s.evolve(population=PARENTS, evaluations=2 * PARENTS))[1]
         speedup = seconds[1] / seconds[2]
         print(

@@ -6,12 +6,10 @@ import numpy as np
 import pytest
 import torch
 from bitbook import tasks, training
-from bitbook.codes import coded_bytes
-from bitbook.compression import search_grid
-from bitbook.compression._sequential import Rounding, round_in_turn, watchable
+from bitbook.compression import assemble, baseline
+from bitbook.compression._grid_search import InTurn, _levels, finest_grid
+from bitbook.compression._sequential import round_in_turn, watchable
 from torch import nn
-
-LENGTHS = np.ones(201)  # levels -100..100, all alike
 
 
 @pytest.fixture(scope="module")
@@ -27,29 +25,23 @@ def _weights(network):
     return {name: v.detach().numpy() for name, v in network.named_parameters() if v.ndim > 1}
 
 
-def _logits(network, weights, biases, images):
-    """Outputs of the network with these weights, its batch norms on the images' own statistics."""
-    network = copy.deepcopy(network)
-    network.load_state_dict({n: torch.as_tensor(v) for n, v in {**weights, **biases}.items()}, strict=False)
-    training.reestimate_batch_norm(network, images)
-    return training.logits(network, images)
+def _finest(network, images, budget):
+    weights = _weights(network)
+    rounding = InTurn(network, weights, images, watchable(network, images))
+    return finest_grid(network, weights, budget, rounding, calibration=[(images,)], progress=False)
 
 
 def test_the_budget_is_kept_and_nearly_used(digits):
     network, images = digits
-    before, weights, shares = copy.deepcopy(network.state_dict()), _weights(network), []
-    for budget in (1500, 3000):
-        found = search_grid(network, weights, images[:300], budget, progress=shares.append)
-        assert 0.95 * budget < coded_bytes(found.codes, found.codebooks) <= budget
-        assert shares[-1] == 1.0
-        assert found.codes.keys() == weights.keys()
-        decoded = {name: code.decode(found.codebooks) for name, code in found.codes.items()}
-        nearest = {name: np.float32(np.rint(w / found.step) * found.step) for name, w in weights.items()}
-        held = images[300:]
-        target = training.logits(network, held)
+    before, held = copy.deepcopy(network.state_dict()), images[300:]
+    target = training.logits(network, held)
+    for budget in (3000, 4500):
+        found = _finest(network, images[:300], budget)
+        assert 0.97 * budget < len(found.to_bytes()) <= budget
+        step = float(np.diff(found.codebooks["grid"].astype(np.float64)).mean())
+        nearest = assemble(network, baseline.grid(_weights(network), step), calibration=[(images[:300],)])
         ours, plain = (
-            training.kl_divergence(target, _logits(network, w, biases, held))
-            for w, biases in ((decoded, found.biases), (nearest, {}))
+            training.kl_divergence(target, training.logits(file.to_module(), held)) for file in (found, nearest)
         )
         assert ours < plain
     for name, value in network.state_dict().items():
@@ -58,33 +50,37 @@ def test_the_budget_is_kept_and_nearly_used(digits):
 
 def test_impossible_budgets_are_refused(digits):
     network, images = digits
-    with pytest.raises(ValueError, match="allow more"):
-        search_grid(network, _weights(network), images[:50], 10)
+    with pytest.raises(ValueError, match="give a larger budget"):
+        _finest(network, images[:50], 10)
 
 
 def test_an_ample_budget_gives_a_grid_as_fine_as_there_is(digits):
     network, images = digits
-    weights = _weights(network)
-    found = search_grid(network, weights, images[:20], 10**6)
-    assert found.step < 1e-3 * np.std(weights["conv1.weight"])
+    step = np.diff(_finest(network, images[:20], 10**6).codebooks["grid"].astype(np.float64)).mean()
+    assert step < 1e-3 * np.std(_weights(network)["conv1.weight"])
 
 
 def test_a_lone_layer_is_best_for_centred_inputs_and_its_bias_keeps_the_mean():
     torch.manual_seed(0)
     layer = nn.Linear(3, 2)
     x = torch.rand(400, 3) + torch.tensor([5.0, 0.0, 2.0])
-    step = 0.3
-    found = round_in_turn(nn.Sequential(layer), x, {"0.weight": True}, Rounding(step, LENGTHS, 0.0))
+    step, found = 0.3, {}
+
+    def round_layer(name, weights, moments):
+        found[name] = _levels(weights / step, moments[0], np.ones(201), rate_weight=0.0)  # levels -100..100, all alike
+        return found[name] * step
+
+    biases = round_in_turn(nn.Sequential(layer), x, {"0.weight": True}, round_layer)
     weight, spread = layer.weight.detach().numpy().astype(np.float64), np.cov(x.numpy().T, bias=True)
     axis = np.arange(-4, 5)
     every = np.stack(np.meshgrid(axis, axis, axis), -1).reshape(-1, 3) * step
-    for row, levels in zip(weight, found.weights["0.weight"], strict=True):
+    for row, levels in zip(weight, found["0.weight"], strict=True):
         errors = every - row
         costs = np.einsum("ni,ij,nj->n", errors, spread, errors)
         error = levels * step - row
         assert error @ spread @ error <= 1.3 * costs.min()
-    rounded = torch.from_numpy(found.weights["0.weight"] * step).float()
-    mean = nn.functional.linear(x, rounded, found.biases["0.bias"]).mean(0)
+    rounded = torch.from_numpy(found["0.weight"] * step).float()
+    mean = nn.functional.linear(x, rounded, biases["0.bias"]).mean(0)
     torch.testing.assert_close(mean, layer(x).mean(0).detach(), rtol=1e-4, atol=1e-4)
 
 

@@ -8,11 +8,10 @@ import pytest
 import torch
 from bitbook import training
 from bitbook.clustering import entropy_constrained
-from bitbook.codes import Compressed, ScalarCode
+from bitbook.codes import Coded, Compressed, ScalarCode
 from bitbook.compression import assemble, weight_tensors
 from bitbook.methods import dpnet
 from bitbook.methods.dpnet._bit_budget import EXACT, Pruned, _points, lamp_scores, rate_distortion_weight
-from bitbook.methods.dpnet._cluster import rate_distortion_layers
 from bitbook.methods.dpnet._combined import _bits_within
 from bitbook.networks import checksum
 
@@ -75,11 +74,10 @@ def test_training_gains_over_the_same_clusters_untrained(network, task, compress
     outputs = training.logits(network, train.images)
     tensors = weight_tensors(network)
     bits = _bits_within(len(compressed.to_bytes()), compressed)
-    untrained = assemble(
-        network,
-        rate_distortion_layers(tensors, rate_distortion_weight(tensors, bits)),
-        calibration=task.calibration(seed=0),
-    )
+    weight = rate_distortion_weight(tensors, bits)
+    found = {name: entropy_constrained(tensor, weight, zero=True) for name, tensor in tensors.items()}
+    coded = Coded.by_layer({name: (clusters.labels, clusters.values) for name, clusters in found.items()})
+    untrained = assemble(network, coded, calibration=task.calibration(seed=0))
     files = [compressed.to_module(), untrained.to_module()]
     trained, before = (training.kl_divergence(outputs, training.logits(file, train.images)) for file in files)
     assert trained < 0.8 * before

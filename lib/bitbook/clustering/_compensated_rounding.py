@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 import numba as nb
 import numpy as np
+from scipy.linalg import lapack
+
+BLOCK = 256  # columns whose errors are taken to all later ones at once
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,8 @@ def input_factor(moments: np.ndarray, *, damping: float = 0.01) -> InputFactor:
     diagonal = np.diagonal(moments)
     order = np.argsort(-diagonal, kind="stable")
     damped = moments[np.ix_(order, order)] + np.eye(inputs) * max(damping * diagonal.mean(), np.finfo(np.float64).tiny)
-    factor = np.linalg.cholesky(np.linalg.inv(damped / damped.trace() * inputs)).T  # upper, inverse = factor.T @ factor
+    backwards = np.linalg.cholesky((damped / damped.trace() * inputs)[::-1, ::-1])
+    factor = lapack.dtrtri(np.asfortranarray(backwards[::-1, ::-1]))[0]  # upper, inverse = factor.T @ factor
     pivots = np.diagonal(factor) ** 2  # (inputs,) what a unit of rounding in a column leaves for good is 1 / this
     return InputFactor(order, np.ascontiguousarray(factor), np.exp(np.log(pivots).mean()) / pivots)
 
@@ -75,7 +79,14 @@ def compensated_rounding(
     by = moments if isinstance(moments, InputFactor) else input_factor(moments, damping=damping)
     indices = np.zeros((outputs, inputs), np.int32)
     kept = np.ones((outputs, inputs), bool) if kept is None else kept
-    _round(weights[:, by.order].copy(), by.factor, values, price * lengths, by.importance, kept[:, by.order], indices)
+    left, kept = weights[:, by.order], kept[:, by.order]
+    for start in range(0, inputs, BLOCK):
+        part = slice(start, start + BLOCK)
+        own = np.ascontiguousarray(by.factor[part, part])
+        block, found = left[:, part].copy(), np.zeros((outputs, len(own)), np.int32)
+        _round(block, own, values, price * lengths, by.importance[part], kept[:, part], found)
+        indices[:, part] = found
+        left[:, start + BLOCK :] -= block @ by.factor[part, start + BLOCK :]
     result = np.empty((outputs, inputs), np.min_scalar_type(len(values) - 1))
     result[:, by.order] = indices
     return result
@@ -83,25 +94,24 @@ def compensated_rounding(
 
 @nb.njit(cache=True, nogil=True)
 def _round(weights, factor, values, costs, importance, kept, indices):
-    """Round the rows of weights in place, one after the other: rows do not touch each other."""
+    """Round the rows one after the other: rows do not touch each other; weights become errors, in units of factor."""
     outputs, inputs = weights.shape
     last = len(values) - 1
     for row in range(outputs):
         w = weights[row]
         for j in range(inputs):
-            if not kept[row, j]:
-                error = w[j] / factor[j, j]
-                for later in range(j + 1, inputs):
-                    w[later] -= error * factor[j, later]
-                continue
-            right = np.searchsorted(values, w[j])
-            best, best_cost = 0, np.inf
-            # With weighted bits a value beyond the two neighbours may be cheaper: one more on either side is enough.
-            for c in range(max(right - 2, 0), min(right + 1, last) + 1):
-                cost = (w[j] - values[c]) ** 2 * importance[j] + costs[c]
-                if cost < best_cost:
-                    best, best_cost = c, cost
-            indices[row, j] = best
-            error = (w[j] - values[best]) / factor[j, j]
+            value = 0.0
+            if kept[row, j]:
+                right = np.searchsorted(values, w[j])
+                best, best_cost = 0, np.inf
+                # With weighted bits a value beyond the two neighbours may be cheaper: one more on either side will do.
+                for c in range(max(right - 2, 0), min(right + 1, last) + 1):
+                    cost = (w[j] - values[c]) ** 2 * importance[j] + costs[c]
+                    if cost < best_cost:
+                        best, best_cost = c, cost
+                indices[row, j] = best
+                value = values[best]
+            error = (w[j] - value) / factor[j, j]
+            w[j] = error
             for later in range(j + 1, inputs):
                 w[later] -= error * factor[j, later]

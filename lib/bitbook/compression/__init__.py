@@ -3,11 +3,11 @@
 from bitbook.compression import _baseline as baseline
 from bitbook.compression._allocate import allocate
 from bitbook.compression._assemble import assemble
-from bitbook.compression._compensate import compensate, input_moments, layer_inputs
+from bitbook.compression._compensate import compensate, factored
 from bitbook.compression._compress import compress
 from bitbook.compression._divergence import Divergence
 from bitbook.compression._front import beside, bytes_at, front, nondominated, pick
-from bitbook.compression._grid_search import Rounded, search_grid
+from bitbook.compression._inputs import input_moments
 from bitbook.compression._kmeans import kmeans_layers
 from bitbook.compression._learned_step import LSQ, LearnedStep
 from bitbook.compression._measure import measure
@@ -17,31 +17,8 @@ from bitbook.compression._select import select, weight_tensors
 from bitbook.compression._state_dict import compress_state_dict, read_state_dict
 
 __all__ = [
-    "LSQ",
-    "Divergence",
-    "LearnedStep",
-    "RateDistortionTable",
-    "Retraining",
-    "Rounded",
-    "allocate",
-    "assemble",
-    "baseline",
-    "beside",
-    "bytes_at",
-    "compensate",
-    "compress",
-    "compress_state_dict",
-    "front",
-    "input_moments",
-    "kmeans_layers",
-    "layer_inputs",
-    "measure",
-    "nondominated",
-    "pick",
-    "rate_distortion_table",
-    "read_state_dict",
-    "retrain",
-    "search_grid",
-    "select",
-    "weight_tensors",
-]
+    "LSQ", "Divergence", "LearnedStep", "RateDistortionTable", "Retraining", "allocate", "assemble", "baseline",
+    "beside", "bytes_at", "compensate", "compress", "compress_state_dict", "factored", "front", "input_moments",
+    "kmeans_layers", "measure", "nondominated", "pick", "rate_distortion_table", "read_state_dict",
+    "retrain", "select", "weight_tensors",
+]  # fmt: skip

@@ -1,7 +1,5 @@
 """One option for each layer: least total cost within a budget of bytes."""
 
-from __future__ import annotations
-
 import numpy as np
 
 

@@ -1,7 +1,5 @@
 """From codes to the file that they make, which is where every method ends."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Mapping
 

@@ -1,7 +1,5 @@
 """The baseline: one uniform step for the whole network, entropy-coded, batch norm re-estimated; twenty lines."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np
@@ -17,7 +15,11 @@ def grid(tensors: Mapping[str, np.ndarray], step: float) -> Coded:
     """
     if not (np.isfinite(step) and step > 0):
         raise ValueError(f"step must be positive and finite, not {step}")
-    levels = {name: np.rint(tensor.astype(np.float64) / step) for name, tensor in tensors.items()}
+    return on_grid({name: np.rint(tensor.astype(np.float64) / step) for name, tensor in tensors.items()}, step)
+
+
+def on_grid(levels: Mapping[str, np.ndarray], step: float) -> Coded:
+    """Return codes of whole numbers, each standing for so many steps; ValueError for more than 65,536 of them."""
     low = min(level.min() for level in levels.values())
     high = max(level.max() for level in levels.values())
     if high - low >= 65536:

@@ -1,7 +1,5 @@
 """Calibration data of a user's own: batches as the network takes them, few enough to be kept."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Iterable
 

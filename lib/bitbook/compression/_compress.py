@@ -1,35 +1,34 @@
 """Any network to a compressed one, with data or without: the one door for users."""
 
-from __future__ import annotations
-
 import math
 import numbers
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from bitbook import training
 from bitbook.clustering import kmeans1d, kmeans1d_layers, sort_weights
 from bitbook.codes import Code, Coded, Compressed, ScalarCode, small_floats
 from bitbook.compression._assemble import assemble
+from bitbook.compression._baseline import grid
 from bitbook.compression._calibration import batches
-from bitbook.compression._compensate import compensate, input_moments
-from bitbook.compression._finest_grid import RATE, finest_grid
-from bitbook.compression._grid_search import Rounded, search_grid
+from bitbook.compression._compensate import compensate, factored
+from bitbook.compression._grid_search import InTurn, finest_grid
+from bitbook.compression._inputs import input_moments
 from bitbook.compression._select import select
 from bitbook.compression._sequential import watchable
 from bitbook.networks import is_plain, plain_copy, unwrapped
 from bitbook.tasks import Task
 
+RATE = 0.1  # the rate-distortion weight at which a uniform quantiser trades squared error for bits
 MOST_CENTROIDS = 65_536  # a layer
 LARGE, LARGE_BINS = 2**24, 2**20  # weights from which a layer is clustered by its histogram, and the bins of that
 WATCHED = 0.9  # share of the weights
 SEARCH_IMAGES, FEWEST_IMAGES = 1000, 200
 IMAGE_NUMBERS = 2**22  # of all images of the search together
+MULTIPLICATIONS = 5e10  # in a pass that rounds in turn: a minute on a core
 MOMENT_SAMPLES = 1024  # images or sequences that the layers' inputs are watched on
 
 
@@ -78,44 +77,46 @@ def compress(
     if not is_plain(plain):
         plain = plain_copy(plain)
     chosen = select(plain, include=include, exclude=exclude)
-    data, moments, in_turn = None, {}, set()
+    data, moments, in_turn = None, {}, {}
     if calibration is not None:
         data = batches(plain, calibration)
     elif task is not None:
         data = task.calibration(seed=0).split(100)
     if data is not None:
         images = None if k else _images(plain, data)
-        in_turn = watchable(plain, images).keys() & chosen.tensors.keys() if images is not None else set()
-        # What the search layer by layer cannot watch it rounds to the nearest value: it must see nearly all weights.
-        if sum(chosen.tensors[name].size for name in in_turn) < WATCHED * sum(t.size for t in chosen.tensors.values()):
-            in_turn = set()
-        if any(40 * chosen.tensors[name][0].size ** 2 > memory for name in in_turn):  # five matrices of moments
-            in_turn = set()
+        if images is not None:
+            in_turn = _in_turn(plain, chosen.tensors, images, memory)
         if not in_turn:
             sizes = np.cumsum([training.batch_length(batch) for batch in data])
             watched = data[: 1 + int(np.searchsorted(sizes, MOMENT_SAMPLES))]
             moments = input_moments(plain, watched, memory=memory, only=chosen.tensors)
+
+    factors = {}
+    for name in list(moments):  # one after the other: both together would fill the memory
+        factors[name] = factored(moments.pop(name))
+
+    def by_inputs(step: float, _: bool) -> tuple[Coded, dict]:
+        return compensate(chosen.tensors, grid(chosen.tensors, step), factors, price=RATE), {}
+
     if k is None:
         trainable = [value for value in plain.parameters() if value.requires_grad] or list(plain.parameters())
-        budget = budget or int(4 * sum(value.numel() for value in trainable) / ratio)
-        if in_turn:
-            file = _in_turn(plain, chosen.tensors, images, int(budget), data, progress=progress)
-        else:
-            file = finest_grid(plain, chosen.tensors, budget, moments=moments, calibration=data, progress=progress)
+        budget = int(budget or 4 * sum(value.numel() for value in trainable) / ratio)
+        rounding = InTurn(plain, chosen.tensors, images, in_turn) if in_turn else by_inputs
+        file = finest_grid(plain, chosen.tensors, budget, rounding, calibration=data, progress=progress)
     else:
-        clusters = compensate(chosen.tensors, _clusters(chosen.tensors, int(k)), moments, price=RATE)
+        clusters = compensate(chosen.tensors, _clusters(chosen.tensors, int(k)), factors, price=RATE)
         file = assemble(plain, clusters, calibration=data)
     notes = dict(chosen.dense)
     for name in chosen.tensors:
-        if data and name not in moments and name not in in_turn:
+        if data and name not in factors and name not in in_turn:
             notes[name] = "rounded to the nearest value: what its layer multiplies it with cannot be watched"
-        elif isinstance(moments.get(name), tuple):
-            notes[name] = f"rounded in {len(moments[name])} blocks of inputs, to keep the memory"
+        elif len(factors.get(name, ())) > 1:
+            notes[name] = f"rounded in {len(factors[name])} blocks of inputs, to keep the memory"
     return file.noted(notes)
 
 
 def _images(network: nn.Module, data: Sequence[training.Batch]) -> Tensor | None:
-    """Images for the search layer by layer, which holds them all in memory; None where the batches are no images."""
+    """Images for rounding layer by layer, which holds them all in memory; None where the batches are no images."""
     batches = [batch[0] if isinstance(batch, tuple) and len(batch) == 1 else batch for batch in data]
     if not all(isinstance(batch, Tensor) and batch.ndim == 4 for batch in batches):
         return None
@@ -127,41 +128,15 @@ def _images(network: nn.Module, data: Sequence[training.Batch]) -> Tensor | None
     return images[torch.linspace(0, len(images) - 1, most).round().long()]
 
 
-def _in_turn(
-    network: nn.Module,
-    tensors: Mapping[str, np.ndarray],
-    images: Tensor,
-    budget: int,
-    data: Sequence[training.Batch],
-    *,
-    progress: bool,
-) -> Compressed:
-    """Compress to one grid, layer after layer, see `search_grid`; the biases make up for the rounding."""
-    own = plain_copy(network)
-    biases = dict(own.named_parameters())
-
-    def file(rounded: Rounded, **options: Any) -> Compressed:
-        with torch.no_grad():
-            for name, bias in rounded.biases.items():
-                biases[name].copy_(bias)
-        return assemble(own, Coded(rounded.codes, rounded.codebooks), **options)
-
-    most = budget - budget // 2000  # the batch norms as re-estimated take a few bytes more or less
-    while True:
-        with tqdm(total=1.0, desc="grid step", disable=not progress, bar_format="{l_bar}{bar}| {elapsed}") as bar:
-            rounded = search_grid(
-                network,
-                tensors,
-                images,
-                most,
-                size=lambda rounded: len(file(rounded).to_bytes()),
-                progress=lambda done, bar=bar: bar.update(done - bar.n),
-            )
-        found = file(rounded, calibration=data)
-        over = len(found.to_bytes()) - budget
-        if over <= 0:
-            return found
-        most -= 2 * over
+def _in_turn(network: nn.Module, tensors: Mapping[str, np.ndarray], images: Tensor, memory: int) -> dict[str, bool]:
+    """The layers to round in turn, see `watchable`; none unless these hold nearly all weights, and soon done."""
+    layers = {name: free for name, free in watchable(network, images).items() if name in tensors}
+    seen, whole = (sum(tensors[name].size for name in names) for names in (layers, tensors))
+    inputs = np.array([tensors[name][0].size for name in layers] or [0], np.float64)
+    # What cannot be watched is rounded to the nearest value; of a layer's inputs there are five matrices of moments,
+    # to factor which takes so many multiplications.
+    fits = 40 * inputs.max() ** 2 <= memory and (inputs**3).sum() <= MULTIPLICATIONS
+    return layers if seen >= WATCHED * whole and fits else {}
 
 
 def _check_options(ratio: float | None, budget: int | None, k: int | None, method: str | None, memory: int) -> None:

@@ -1,7 +1,5 @@
 """Levels of a uniform grid improved one by one, until no change of a single weight lowers error plus rate."""
 
-from __future__ import annotations
-
 import numba as nb
 import numpy as np
 

@@ -1,7 +1,5 @@
 """What a search on a trained network minimises: the divergence from its outputs on augmented training images."""
 
-from __future__ import annotations
-
 import copy
 
 from torch import Tensor, nn

@@ -1,7 +1,5 @@
 """Fronts of size against quality: which files no other file beats, and what a front needs at a given quality."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,124 +1,154 @@
 """The default method: one uniform grid for the whole network, as fine as the bytes allow."""
 
-from __future__ import annotations
-
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
+import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
-from bitbook.codes import ScalarCode, coded_bytes, small_floats
-from bitbook.compression._sequential import Levels, Rounding, round_in_turn, watchable
+from bitbook import training
+from bitbook.clustering import compensated_rounding, input_factor
+from bitbook.codes import Coded, Compressed, entropy_bits
+from bitbook.compression._assemble import assemble
+from bitbook.compression._baseline import grid, on_grid
+from bitbook.compression._compensate import code_lengths
+from bitbook.compression._descent import descend
+from bitbook.compression._sequential import round_in_turn
+from bitbook.networks import plain_copy
 
+MANTISSA = 6  # bits that batch norms and biases keep: an error of 0.8 %, far below that of the weights
 RATE_WEIGHT = 0.05  # of a bit, in squared steps; a uniform quantiser trades them at about 0.1
-PASSES = 8  # roundings of the whole network, at most
+FILES = 8  # made and measured, unless none of them keeps the budget
 NEAR = 0.03  # share of the budget within which all images are worth their time; until then a quarter of them
-CLOSE = 0.008  # share of the budget that may stay unused
-SLOPE = -0.65  # d log(bytes) / d log(step) near two bits a weight
-LARGEST = 32767  # level
+CLOSE = 0.01  # share of the budget that may stay unused
+BINS = 2**20  # of the histogram by which sizes are foreseen
+LEVELS = 60_000  # of the finest grid: indices have 16 bits
+
+Rounding = Callable[[float, bool], tuple[Coded, Mapping[str, Tensor]]]
 
 
-@dataclass(frozen=True)
-class Rounded:
-    """A network on one grid: codes and codebooks, and the biases that make up for the rounding, by name."""
-
-    codes: Mapping[str, ScalarCode]
-    codebooks: Mapping[str, np.ndarray]
-    biases: Mapping[str, Tensor]
-    step: float
-
-
-def search_grid(
+def finest_grid(
     network: nn.Module,
-    weights: Mapping[str, np.ndarray],
-    images: Tensor,
+    tensors: Mapping[str, np.ndarray],
     budget: int,
+    rounding: Rounding,
     *,
-    size: Callable[[Rounded], int] = lambda rounded: coded_bytes(rounded.codes, rounded.codebooks),
-    progress: Callable[[float], object] = lambda done: None,
-) -> Rounded:
-    """Return the network's weights on the finest uniform grid that keeps a budget of bytes.
+    calibration: Tensor | Iterable[training.Batch] | None = None,
+    progress: bool = True,
+) -> Compressed:
+    """Compress to about the finest grid whose file keeps the budget, with one grid step for all weights.
+
+    The entropy of the rounded weights foresees a file's size up to a factor, which the files made on the way tell.
 
     Args:
-        network: any module, left as it is; batch norms are to be re-estimated afterwards.
-        weights: the weights to code, float arrays by parameter name; those whose layer `watchable` does not take are
-            rounded to the nearest level.
-        images: (n, ...) as the network takes them, without labels; 1,000 of 32 x 32 do; all are in memory at once.
-        budget: bytes, as `size` counts them.
-        size: bytes of a rounded network; by default those of its codes.
-        progress: is called with the share of the work that is done.
-
-    Returns:
-        Codes and one codebook "grid".
+        network: a plain module; left as it is.
+        tensors: the weights to code, float32 by parameter name.
+        budget: most bytes of the file.
+        rounding: gives codes and changed biases for a step; the flag asks for all the care that it can take.
+        calibration: for the batch norms, see `assemble`.
+        progress: whether to show a progress bar.
 
     Raises:
-        ValueError: for a budget that not even the coarsest grid keeps.
+        ValueError: for a budget that the coarsest grid exceeds.
     """
-    centred = {name: free for name, free in watchable(network, images).items() if name in weights}
-    largest = max(float(np.abs(w).max()) for w in weights.values())
-    if not largest:
-        raise ValueError("all weights are zero: there is nothing to compress")
-    finest, coarsest = 2 * largest / LARGEST, 2 * largest
-    step = _first_step(weights, budget)
-    known: list[tuple[float, float]] = []  # log step, log of bytes over budget
-    best = levels = None
-    seen = images[: max(len(images) // 4, 1)]
-    for done in range(4 * PASSES):
-        step = min(max(step, finest), coarsest)
-        nearest = {name: np.rint(w / step).astype(np.int32) for name, w in weights.items()}
-        lengths = _code_lengths(levels.weights if levels else nearest, math.ceil(1.5 * largest / step) + 1)
-        levels = round_in_turn(network, seen, centred, Rounding(step, lengths, RATE_WEIGHT))
-        levels.weights = {name: levels.weights.get(name, nearest[name]) for name in weights}
-        rounded = _coded(levels, step)
-        over = math.log(size(rounded) / budget)
-        progress(min((done + 1) / PASSES, 1.0))
-        known.append((math.log(step), over))
-        if len(seen) == len(images) and over <= 0 and (best is None or step < best.step):
-            best = rounded
-        if best and (-CLOSE < over <= 0 or done + 1 >= PASSES or best.step == finest):
-            break
-        if over > 0 and step == coarsest:
-            break
-        if abs(over) < NEAR or step == finest or done + 4 >= PASSES:
-            seen = images
-        step = math.exp(_secant(known)) if done < PASSES else 1.05 * step  # small networks move by chance
-    if best is None:
-        raise ValueError(f"no grid was found that keeps {budget} bytes; the last one takes {size(rounded)}: allow more")
-    progress(1.0)
-    return best
+    network, entropy = plain_copy(network), _Entropy(tensors)
+    biases = dict(network.named_parameters())
+    rest = len(assemble(network, grid(tensors, entropy.coarsest), mantissa=MANTISSA).to_bytes())
+    if rest > budget:
+        raise ValueError(
+            f"the file takes {rest:,} bytes with all weights zero, more than the budget of {budget:,}: give a larger "
+            "budget or a smaller ratio, or code more of the network (include=)"
+        )
+    # The batch norms as re-estimated take a few bytes more or less.
+    target = budget if calibration is None else budget - budget // 2000
+    best, step, factor, careful = None, math.inf, 0.85, not isinstance(rounding, InTurn)
+    with tqdm(total=FILES, desc="grid step", unit="file", disable=not progress) as bar:
+        for done in range(4 * FILES):
+            # Small networks move by chance: their steps only grow in the end.
+            step = entropy.step(((1 - CLOSE / 2) * target - rest) / factor) if done < FILES else 1.05 * step
+            coded, changed = rounding(step, careful)
+            with torch.no_grad():
+                for name, bias in changed.items():
+                    biases[name].copy_(bias)
+            size = len(assemble(network, coded, mantissa=MANTISSA).to_bytes())
+            bar.set_postfix(bytes=size)
+            bar.update()
+            factor = max(size - rest, 1) / max(entropy.bytes(step), 1)
+            if careful and size <= target:
+                file = assemble(network, coded, calibration=calibration, mantissa=MANTISSA)
+                over = len(file.to_bytes()) - budget
+                target -= 2 * max(over, 0)
+                if over <= 0 and (best is None or step < best[0]):
+                    best = step, file
+            if best and (size > (1 - CLOSE) * target or step == entropy.finest or done + 1 >= FILES):
+                return best[1]
+            careful = careful or abs(size / target - 1) < NEAR or step == entropy.finest or done + 4 >= FILES
+    raise ValueError(f"no file of this network was found that keeps the budget of {budget:,} bytes: give a larger one")
 
 
-def _secant(known: list[tuple[float, float]]) -> float:
-    """The log step at which the bytes should be just under the budget, by the last two tries."""
-    slope = SLOPE
-    if len(known) > 1:
-        (a, before), (b, now) = known[-2:]
-        if a != b and -2 < (now - before) / (b - a) < -0.2:
-            slope = (now - before) / (b - a)
-    at, over = known[-1]
-    return at - min(max((over + CLOSE / 2) / slope, -1.0), 1.0)
+class InTurn:
+    """Rounding to a grid layer after layer, see `round_in_turn`, by the code lengths of the levels found before."""
+
+    def __init__(
+        self, network: nn.Module, tensors: Mapping[str, np.ndarray], images: Tensor, layers: Mapping[str, bool]
+    ) -> None:
+        self.network, self.tensors, self.images, self.layers = network, tensors, images, layers
+        self._levels: dict[str, np.ndarray] = {}
+
+    def __call__(self, step: float, careful: bool) -> tuple[Coded, dict[str, Tensor]]:
+        found = {name: np.rint(w / step).astype(np.int32) for name, w in self.tensors.items()}
+        largest = math.ceil(1.5 * max(float(np.abs(w).max()) for w in self.tensors.values()) / step) + 1
+        seen = np.concatenate([np.clip(x, -largest, largest).ravel() for x in (self._levels or found).values()])
+        lengths = code_lengths(np.bincount(seen + largest, minlength=2 * largest + 1))
+
+        def round_layer(name: str, weights: np.ndarray, moments: np.ndarray) -> np.ndarray:
+            parts = weights.reshape(len(moments), -1, moments.shape[1]) / step  # (groups, outputs, inputs)
+            groups = [_levels(*part, lengths) for part in zip(parts, moments, strict=True)]
+            found[name] = np.concatenate(groups).reshape(weights.shape)
+            return found[name] * step
+
+        images = self.images if careful else self.images[: max(len(self.images) // 4, 1)]
+        biases = round_in_turn(self.network, images, self.layers, round_layer)
+        self._levels = found
+        return on_grid(found, step), biases
 
 
-def _first_step(weights: Mapping[str, np.ndarray], budget: int) -> float:
-    """The step at which Gaussian weights of this variance would take the budget, by the high-rate formula."""
-    number = sum(w.size for w in weights.values())
-    deviation = math.sqrt(sum(float(np.square(w, dtype=np.float64).sum()) for w in weights.values()) / number)
-    return deviation * math.sqrt(2 * math.pi * math.e) * 2 ** -min(8 * budget / number, 14.0)
+def _levels(
+    weights: np.ndarray, moments: np.ndarray, lengths: np.ndarray, *, rate_weight: float = RATE_WEIGHT
+) -> np.ndarray:
+    """Levels (outputs, inputs) for weights in steps; lengths: (2 k + 1,) bits of the levels -k..k."""
+    factor = input_factor(moments, damping=0.0)
+    largest = len(lengths) // 2
+    values = np.arange(-largest, largest + 1.0)
+    start = compensated_rounding(weights, factor, values, code_lengths=lengths, price=rate_weight)
+    # Moments in the units of compensated rounding: a squared error in a column of average weight costs one.
+    unit = factor.importance[0] * np.diagonal(factor.factor)[0] ** 2 * len(moments) / np.trace(moments)
+    start = start.astype(np.int32) - largest
+    return descend(start, weights, moments * unit, code_lengths=lengths, rate_weight=rate_weight)
 
 
-def _code_lengths(levels: Mapping[str, np.ndarray], largest: int) -> np.ndarray:
-    """Bits of the levels -largest..largest, (2 largest + 1,), from how often they occur; finite for all."""
-    counts = np.zeros(2 * largest + 1)
-    for found in levels.values():
-        counts += np.bincount(np.clip(found, -largest, largest).ravel() + largest, minlength=len(counts))
-    return np.log2((counts.sum() + 0.05 * len(counts)) / (counts + 0.05))
+class _Entropy:
+    """The entropy of all weights rounded to a grid, by a fine histogram of them; the finest and coarsest grids."""
 
+    def __init__(self, tensors: Mapping[str, np.ndarray]) -> None:
+        largest = max(float(np.abs(tensor).max()) for tensor in tensors.values()) or 1.0
+        self._counts = sum(np.histogram(tensor, BINS, (-largest, largest))[0] for tensor in tensors.values())
+        self._centres = (np.arange(BINS) + 0.5) * (2 * largest / BINS) - largest
+        self.finest, self.coarsest = 2 * largest / LEVELS, 4 * largest  # at the coarsest all are zero
 
-def _coded(levels: Levels, step: float) -> Rounded:
-    low = min(int(found.min()) for found in levels.weights.values())
-    high = max(int(found.max()) for found in levels.weights.values())
-    kind = np.min_scalar_type(high - low)
-    codes = {name: ScalarCode((found - low).astype(kind), "grid") for name, found in levels.weights.items()}
-    return Rounded(codes, {"grid": small_floats(np.arange(low, high + 1) * step)}, levels.biases, step)
+    def bytes(self, step: float) -> float:
+        """Bytes of all indices with one table."""
+        levels = np.rint(self._centres / step).astype(np.int64)
+        return entropy_bits(np.bincount(levels - levels[0], self._counts)) / 8
+
+    def step(self, size: float) -> float:
+        """The step whose indices take so many bytes, or the end that comes nearest."""
+        low, high = math.log(self.finest), math.log(self.coarsest)
+        if self.bytes(self.finest) <= size:
+            return self.finest
+        while high - low > 1e-6:
+            middle = (low + high) / 2
+            low, high = (low, middle) if self.bytes(math.exp(middle)) <= size else (middle, high)
+        return math.exp(high)

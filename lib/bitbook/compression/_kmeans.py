@@ -1,7 +1,5 @@
 """What users would pick: scikit-learn's k-means, layer by layer, with codebooks that are trained afterwards or not."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

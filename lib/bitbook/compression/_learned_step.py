@@ -1,7 +1,5 @@
 """What users would pick: a uniform grid for each layer whose step size is learned, LSQ (arXiv 1902.08153)."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass

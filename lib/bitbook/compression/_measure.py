@@ -1,7 +1,5 @@
 """The metrics of files on the test set: each file is loaded back and measured once."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What each layer may be clustered to, what that takes and costs, and the best choice within a budget."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +14,7 @@ from bitbook import training
 from bitbook.codes import Coded
 from bitbook.compression._allocate import allocate
 from bitbook.compression._assemble import assemble
-from bitbook.compression._compensate import compensate
+from bitbook.compression._compensate import compensate, factored
 from bitbook.compression._divergence import Divergence
 from bitbook.files import Cache
 from bitbook.networks import checksum
@@ -70,34 +68,33 @@ def rate_distortion_table(
     `input_moments`; then rounding is compensated, at this price of a bit. Raises ValueError where the folder holds the
     measurements of another network or of other images.
     """
-    if moments is not None:
-        options = [compensate(tensors, coded, moments, price=price) for coded in options]
-    sizes = np.zeros((len(tensors), len(options)))
-    costs = np.zeros((len(tensors), len(options)))
+    factors = {name: factored(moment) for name, moment in (moments or {}).items()}
+    options = tuple(compensate(tensors, coded, factors, price=price) for coded in options)
+    sizes, costs = np.zeros((2, len(tensors), len(options)))
     images = checksum({"images": divergence.images, "logits": divergence.float_logits})
-    identity = {"network": checksum(network.state_dict()), "images": images}
-    kept = Cache(folder, identity) if folder else None
+    kept = Cache(folder, {"network": checksum(network.state_dict()), "images": images}) if folder else {}
     scratch = copy.deepcopy(network)
     weights = dict(scratch.named_parameters())
+
+    @torch.no_grad()
+    def cost(name: str, decoded: np.ndarray) -> float:
+        original = weights[name].clone()
+        weights[name].copy_(torch.from_numpy(decoded))
+        outputs = training.logits(scratch, divergence.images)
+        weights[name].copy_(original)
+        return training.kl_divergence(divergence.float_logits, outputs)
+
     with tqdm(total=costs.size, desc="layers and options", unit="pass") as bar:
         for o, coded in enumerate(options):
-            ledger = assemble(network, coded).ledger()
-            decoded = coded.decode()
+            ledger, decoded = assemble(network, coded).ledger(), coded.decode()
             option = checksum(decoded | {f"codebook of {name}": book for name, book in coded.codebooks.items()})
-            if kept is not None and option in kept:
-                sizes[:, o], costs[:, o] = kept[option]
-                bar.update(len(tensors))
-                continue
-            for layer, name in enumerate(decoded):
-                sizes[layer, o] = sum(row.bytes for row in ledger.rows if row.section == name)
-                original = weights[name].detach().clone()
-                with torch.no_grad():
-                    weights[name].copy_(torch.from_numpy(decoded[name]))
-                    outputs = training.logits(scratch, divergence.images)
-                    weights[name].copy_(original)
-                costs[layer, o] = training.kl_divergence(divergence.float_logits, outputs)
+            sizes[:, o] = [sum(row.bytes for row in ledger.rows if row.section == name) for name in decoded]
+            if option in kept:
+                costs[:, o] = kept[option]
+            for layer, (name, values) in enumerate(decoded.items()):
+                if option not in kept:
+                    costs[layer, o] = cost(name, values)
                 bar.update()
-            if kept is not None:
-                kept.add(option, [sizes[:, o], costs[:, o]])
-    rest = ledger.total - int(sizes[:, -1].sum())
-    return RateDistortionTable(tuple(options), sizes, costs, rest)
+            if folder and option not in kept:
+                kept.add(option, costs[:, o].tolist())
+    return RateDistortionTable(options, sizes, costs, ledger.total - int(sizes[:, -1].sum()))

@@ -1,7 +1,5 @@
 """A trained network trained on through codes, and compressed."""
 
-from __future__ import annotations
-
 import copy
 import dataclasses
 from dataclasses import dataclass

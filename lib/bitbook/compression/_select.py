@@ -1,14 +1,11 @@
 """Which parameters are weights to code, by the kind of the module that holds them, and why others are not."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.parameter import is_lazy
 
@@ -81,7 +78,7 @@ def select(network: nn.Module, *, include: Sequence[str] = (), exclude: Sequence
         elif not value.is_floating_point() or not value.numel():
             dense[name] = "empty" if not value.numel() else "holds whole numbers"
         else:
-            tensors[name] = array(value)
+            tensors[name] = value.detach().cpu().float().numpy()
             if not np.isfinite(tensors[name]).all():
                 raise ValueError(f"{name} holds NaN or infinity: mend the weights before compressing them")
     if not tensors:
@@ -97,9 +94,3 @@ def weight_tensors(network: nn.Module) -> dict[str, np.ndarray]:
     Raises ValueError as `select` does.
     """
     return select(network).tensors
-
-
-def array(value: Tensor) -> np.ndarray:
-    """A tensor as an array that files can hold: floats as float32, whole numbers and booleans as they are."""
-    value = value.detach().cpu()
-    return (value.to(torch.float32) if value.is_floating_point() else value).numpy()

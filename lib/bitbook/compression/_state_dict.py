@@ -1,7 +1,5 @@
 """Compressing a file of weights, of which no network is known."""
 
-from __future__ import annotations
-
 import glob
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,58 +1,50 @@
 """What a candidate of the search over real bytes is made of: whole numbers, and the codes that they stand for.
 
-Of the whole network: the step of the bins, how far neighbouring bins are merged, what a bit may cost when weights are
-rounded, and how precisely batch norms and biases are stored. Of each layer: how far its step lies off the network's, so
-that what suits a layer can be passed on to candidates of other sizes, the offset of its bins from zero, and where they
-are clipped.
+Of the whole network: the step of the grid, what a bit may cost when weights are rounded, and how precisely batch norms
+and biases are stored. Of each layer: how far its step lies off the network's, so that what suits a layer can be passed
+on to candidates of other sizes. What each gene brings is measured in ARCHITECTURE.md.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 
-from bitbook.clustering import InputFactor, entropy_constrained, uniform_bins
 from bitbook.codes import Coded, ScalarCode
-from bitbook.compression._compensate import compensate
+from bitbook.compression._baseline import on_grid
+from bitbook.compression._compensate import Factors, compensate
 
-NETWORK, LAYER = 4, 3  # genes of the whole network, and of each layer
-MERGES = (0.0, 0.25, 0.5, 1.0)  # steps whose price of a bit merges bins, in standard deviations; 0 merges none
+NETWORK = 3  # genes of the whole network; then one of each layer
 PRICES = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3)  # of a bit where weights are rounded, see `compensate`
 MANTISSAS = (10, 8, 7, 6, 5, 4)  # bits that stored float16 numbers keep
-OFFSETS = (-0.25, 0.0, 0.25)  # of a layer's bins, in steps
-CLIPS = (0.6, 0.8, 1.0)  # largest magnitude kept, as a share of the layer's largest
-OFF = 6  # notches that a layer's step may lie off the network's, either way
+OFF = 6  # places that a layer's step may lie off the network's, either way
 OCTAVE = 8  # steps tried to a factor of two
-FINE_BINS = 1024  # uniform bins that are merged
 
-Key = tuple[int, int, int, int, int, int]
+Key = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
 class Genes:
     """The genes of a network and their meaning.
 
-    tensors: weights by name. factors: of the layers' inputs, one `input_factor` for each group; a layer without is
-    rounded to the nearest values. steps: (s,) float16, ascending, absolute. shapes: of each merge, ascending values in
-    units of the step around zero.
+    tensors: weights by name. factors: of the layers' inputs, see `factored`; a layer without is
+    rounded to the nearest values. steps: (s,) float16, ascending, absolute.
     """
 
     tensors: Mapping[str, np.ndarray]
-    factors: Mapping[str, Sequence[InputFactor]]
+    factors: Mapping[str, Factors]
     steps: np.ndarray
-    shapes: tuple[np.ndarray, ...]
 
     @classmethod
     def of(
         cls,
         tensors: Mapping[str, np.ndarray],
-        factors: Mapping[str, Sequence[InputFactor]],
+        factors: Mapping[str, Factors],
         *,
         finest: float = 0.25,
         coarsest: float = 2.0,
-    ) -> Genes:
+    ) -> Self:
         """Return the genes for steps from the finest to the coarsest, in standard deviations of all weights."""
         if not 0 < finest < coarsest < np.inf:
             raise ValueError(f"steps are 0 < finest < coarsest, not finest = {finest} and coarsest = {coarsest}")
@@ -61,9 +53,7 @@ class Genes:
         if not deviation:
             raise ValueError("all weights are equal: there is nothing to search")
         number = int(np.ceil(OCTAVE * np.log2(coarsest / finest))) + 1
-        steps = (deviation * np.geomspace(finest, coarsest, number)).astype(np.float16)
-        most = np.abs(theta).max() / float(steps[0])  # the largest magnitude in finest steps
-        return cls(tensors, factors, steps, tuple(merged_shape(theta, merge * deviation, most) for merge in MERGES))
+        return cls(tensors, factors, (deviation * np.geomspace(finest, coarsest, number)).astype(np.float16))
 
     @property
     def layers(self) -> list[str]:
@@ -73,93 +63,42 @@ class Genes:
     @property
     def bounds(self) -> tuple[np.ndarray, np.ndarray]:
         """The least and the greatest value of each gene."""
-        high = [len(self.steps), len(MERGES), len(PRICES), len(MANTISSAS)]
-        high += [2 * OFF + 1, len(OFFSETS), len(CLIPS)] * len(self.tensors)
+        high = [len(self.steps), len(PRICES), len(MANTISSAS)] + [2 * OFF + 1] * len(self.tensors)
         return np.zeros(len(high), np.int64), np.array(high) - 1
 
-    def uniform(self, step: int, *, merge: int = 0, price: int = 2, mantissa: int = 0) -> np.ndarray:
-        """Return the genes that give all layers the same step, no offset and no clipping: a plain sweep's candidate."""
-        layer = [OFF, OFFSETS.index(0.0), CLIPS.index(1.0)]
-        return np.array([step, merge, price, mantissa] + layer * len(self.tensors), np.int64)
+    def uniform(self, step: int, *, price: int = 2, mantissa: int = 0) -> np.ndarray:
+        """Return the genes that give all layers the same step: a plain sweep's candidate."""
+        return np.array([step, price, mantissa] + [OFF] * len(self.tensors), np.int64)
 
     def keys(self, genes: Iterable[int]) -> list[Key]:
-        """Return all that each layer's indices depend on, as numbers: layer, merge, price, step, offset, clipping."""
-        step, merge, price, _, *rest = (int(gene) for gene in genes)
-        last = len(self.steps) - 1
-        own = zip(*[iter(rest)] * LAYER, strict=True)
-        return [
-            (layer, merge, price, min(max(step + off - OFF, 0), last), offset, clip)
-            for layer, (off, offset, clip) in enumerate(own)
-        ]
+        """Return all that each layer's levels depend on, as numbers: layer, price, step."""
+        step, price, _, *own = (int(gene) for gene in genes)
+        return [(i, price, min(max(step + off - OFF, 0), len(self.steps) - 1)) for i, off in enumerate(own)]
 
     def mantissa(self, genes: Iterable[int]) -> int:
         """Return the bits that stored numbers keep."""
-        return MANTISSAS[int(list(genes)[3])]
+        return MANTISSAS[int(list(genes)[2])]
 
-    def book(self, merge: int, offset: int) -> np.ndarray:
-        """Return the values that layers of this merge and offset may take, in steps: float16, ascending."""
-        return np.unique((self.shapes[merge] + OFFSETS[offset]).astype(np.float16))
-
-    def indices(
-        self,
-        key: Key,
-        *,
-        tensor: np.ndarray | None = None,
-        factors: Sequence[InputFactor] | None = None,
-    ) -> np.ndarray:
-        """Return a layer's indices into the whole of its book, in the shape of its tensor.
+    def levels(self, key: Key, *, tensor: np.ndarray | None = None, factors: Factors | None = None) -> np.ndarray:
+        """Return a layer's weights in whole steps, int16 in the shape of its tensor.
 
         tensor, factors: instead of the layer's own.
         """
-        layer, merge, price, step, offset, clip = key
-        name = self.layers[layer]
+        layer, price, step = key
+        name, scale = self.layers[layer], self.steps[step]
         tensor = self.tensors[name] if tensor is None else tensor
         factors = self.factors.get(name) if factors is None else factors
-        book, scale = self.book(merge, offset), self.steps[step]
-        most = CLIPS[clip] * np.abs(tensor).max() / float(scale)
-        inside = np.flatnonzero(np.abs(book) <= max(most, np.abs(book).min()) + 0.5)  # and the value next to the end
-        values = book[inside].astype(np.float64)
-        borders = (values[1:] + values[:-1]) / 2
-        nearest = np.searchsorted(borders, tensor.astype(np.float64) / float(scale)).astype(np.uint16)
-        code = ScalarCode(nearest, "book", scale)
-        if factors is not None:
-            coded = Coded({name: code}, {"book": book[inside]})
-            code = compensate({name: tensor}, coded, {name: factors}, price=PRICES[price]).codes[name]
-        found = code.indices.astype(np.int64) + inside[0]
-        return found.astype(np.min_scalar_type(len(book) - 1))
+        levels = np.rint(tensor.astype(np.float64) / float(scale)).astype(np.int16)
+        if factors is None:
+            return levels
+        largest = int(np.abs(levels).max())
+        book = {"levels": np.arange(-largest, largest + 1)}
+        coded = Coded({name: ScalarCode(levels + largest, "levels", scale)}, book)
+        found = compensate({name: tensor}, coded, {name: factors}, price=PRICES[price]).codes[name]
+        return found.indices.astype(np.int16) - np.int16(largest)
 
-    def codes(self, keys: Sequence[Key], indices: Sequence[np.ndarray]) -> Coded:
-        """Return the codes of layers with these keys and indices: one codebook for all of the same offset.
-
-        Of each book only the part in use is kept.
-        """
-        codes, books = {}, {}
-        for offset in sorted({key[4] for key in keys}):
-            members = [(key, found) for key, found in zip(keys, indices, strict=True) if key[4] == offset]
-            low = min(int(found.min()) for _, found in members)
-            high = max(int(found.max()) for _, found in members)
-            name = "bins" + ("-", "", "+")[offset]
-            books[name] = self.book(members[0][0][1], offset)[low : high + 1]
-            for key, found in members:
-                own = (found - found.dtype.type(low)).astype(np.min_scalar_type(high - low))
-                codes[self.layers[key[0]]] = ScalarCode(own, name, self.steps[key[3]])
-        return Coded(codes, books)
-
-
-def merged_shape(theta: np.ndarray, step: float, most: float) -> np.ndarray:
-    """Return the values of merged bins in units of their distance around zero, ascending, one of them exactly zero.
-
-    theta: (N,) weights, in uniform bins of full width. step: that of a uniform quantiser which trades squared error for
-    bits at the price at which neighbouring bins are merged, exactly (`clustering.entropy_constrained`); 0 gives evenly
-    spaced values. most: the largest magnitude wanted; beyond the merged values follow evenly spaced ones.
-    """
-    shape = np.array([-1.0, 0.0, 1.0])
-    if step:
-        bins = uniform_bins(theta, FINE_BINS, full_width=True)
-        merged = entropy_constrained(bins.values, step**2 * np.log(2) / 6, counts=bins.counts, zero=True).values
-        zero = int(np.argmin(np.abs(merged)))
-        if 0 < zero < len(merged) - 1:
-            shape = merged / ((merged[zero + 1] - merged[zero - 1]) / 2)
-    below = shape[0] - np.arange(int(max(np.ceil(most + shape[0]), 0)), 0, -1)
-    above = shape[-1] + np.arange(1, int(max(np.ceil(most - shape[-1]), 0)) + 1)
-    return np.concatenate([below, shape, above])
+    def coded(self, keys: Sequence[Key], levels: Sequence[np.ndarray]) -> Coded:
+        """Return the codes of layers with these keys and levels, with one codebook."""
+        scales = {self.layers[key[0]]: self.steps[key[2]] for key in keys}
+        found = on_grid(dict(zip(scales, levels, strict=True)), 1.0)
+        return replace(found, codes={name: replace(code, scales=scales[name]) for name, code in found.codes.items()})

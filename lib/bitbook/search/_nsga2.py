@@ -1,13 +1,11 @@
 """NSGA-II over integer genes, asked and told: the same generations for any number of workers."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from bitbook.compression._front import nondominated
+from bitbook.compression import nondominated
 
 Evaluate = Callable[[np.ndarray], np.ndarray]  # (n, genes) integers -> (n, 2) costs
 

@@ -1,20 +1,16 @@
 """Try every setting of a method that has one number to set, and keep what each costs."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 from torch import nn
 from tqdm import tqdm
 
-from bitbook.codes import Coded, fixed_bits, huffman_bits
-from bitbook.compression._assemble import assemble
-from bitbook.compression._compensate import compensate, input_moments
-from bitbook.compression._divergence import Divergence
-from bitbook.compression._select import weight_tensors
+from bitbook.codes import Coded, Compressed, entropy_bits, fixed_bits, huffman_bits
+from bitbook.compression import Divergence, assemble, compensate, factored, input_moments, weight_tensors
 from bitbook.files import Cache
 from bitbook.networks import checksum
 from bitbook.tasks import Task
@@ -69,50 +65,48 @@ def sweep(
     if unknown := [t for t in treatments if t not in TREATMENTS]:
         raise ValueError(f"treatments are {', '.join(TREATMENTS)}, not {', '.join(unknown)}")
     tensors = weight_tensors(network)
-    identity = {
-        "network": checksum(network.state_dict()),
-        "task": task.name,
-        "images": images,
-        "seed": seed,
-        "price": price,
-    }
-    kept = Cache(folder, identity)
-    names = {(setting, t): f"{setting!r}-{t}.bitbook" for t in treatments for setting in settings}
-    divergence, moments, calibration = None, None, None
-    for (setting, treatment), name in tqdm(names.items(), desc="candidates", unit="candidate"):
-        if name in kept:
-            continue
-        if divergence is None:
-            calibration = task.calibration(seed=seed)  # drawn once for all settings
-            divergence = Divergence(network, task, images=images, seed=seed)
+    identity = {"network": checksum(network.state_dict()), "task": task.name, "images": images, "seed": seed}
+    divergence = cache(lambda: Divergence(network, task, images=images, seed=seed))
+    factors = cache(lambda: {n: factored(m) for n, m in input_moments(network, divergence().images).items()})
+    calibration = cache(lambda: task.calibration(seed=seed))  # drawn once for all settings
+
+    def made(setting: float, treatment: str) -> tuple[Compressed, dict]:
         coded = coding(tensors, setting)
         if treatment == "compensated":
-            moments = moments or input_moments(network, divergence.images)
-            coded = compensate(tensors, coded, moments, price=price)
-        compressed = assemble(network, coded, calibration=None if treatment == "plain" else calibration)
-        data = compressed.to_bytes()
-        values = {
-            "setting": setting,
-            "treatment": treatment,
-            **index_sizes(coded),
-            "file_bytes": len(data),
-            "divergence": divergence(compressed),
-        }
-        kept.add(name, values, data)
-    return [Candidate(kept.path(name), **kept[name]) for name in names.values()]
+            coded = compensate(tensors, coded, factors(), price=price)
+        compressed = assemble(network, coded, calibration=None if treatment == "plain" else calibration())
+        return compressed, {"setting": setting, "treatment": treatment, **index_sizes(coded)}
+
+    names = {f"{s!r}-{t}.bitbook": partial(made, s, t) for t in treatments for s in settings}
+    return kept_candidates(Cache(folder, identity | {"price": price}), names, lambda file: divergence()(file))
 
 
-def index_sizes(coded: Coded) -> dict[str, float]:
+def kept_candidates(
+    kept: Cache, makers: Mapping[str, Callable[[], tuple[Compressed, dict]]], divergence: Callable[[Compressed], float]
+) -> list[Candidate]:
+    """Return candidates by the names of their files; those that are not kept yet are made and measured.
+
+    makers: give a file and what else is known of it, see `Candidate`.
+    """
+    for name, make in tqdm(makers.items(), desc="candidates", unit="candidate"):
+        if name not in kept:
+            compressed, values = make()
+            data = compressed.to_bytes()
+            kept.add(name, {**values, "file_bytes": len(data), "divergence": divergence(compressed)}, data)
+    return [Candidate(kept.path(name), **kept[name]) for name in makers]
+
+
+def index_sizes(coded: Coded, tables: Mapping[str, np.ndarray] | None = None) -> dict[str, float]:
     """Return the codebook entries in use and the bytes of the indices by each way of coding, with a table a codebook.
 
-    The names are those of a Candidate's fields: shared, fixed_bytes, huffman_bytes, entropy_bytes. Codes without a
-    codebook, and the positions of sparse ones, count by their own tables, see `Coded.counts`.
+    The names are those of a Candidate's fields: shared, fixed_bytes, huffman_bytes, entropy_bytes. tables: how often
+    each symbol occurs, where that differs from `Coded.counts`; codes without a codebook and positions have own ones.
     """
-    tables = coded.counts()
+    tables = tables or coded.counts()
     used = {name: int(np.count_nonzero(counts)) for name, counts in tables.items()}
     return {
         "shared": sum(used[name] for name in used if name in coded.codebooks),
         "fixed_bytes": sum(fixed_bits(used[name]) * int(counts.sum()) for name, counts in tables.items()) / 8,
         "huffman_bytes": sum(map(huffman_bits, tables.values())) / 8,
-        "entropy_bytes": coded.entropy() / 8,
+        "entropy_bytes": sum(map(entropy_bits, tables.values())) / 8,
     }

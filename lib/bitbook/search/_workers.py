@@ -1,7 +1,5 @@
 """One object's methods called in several processes, through joblib: on this machine, or on a Dask or Ray cluster."""
 
-from __future__ import annotations
-
 import hashlib
 import pickle
 import threading

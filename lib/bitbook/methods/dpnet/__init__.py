@@ -13,17 +13,6 @@ from ._regularised import DPR
 from ._robust import Attack, accuracies, compress_robust, train_robust
 
 __all__ = [
-    "DPQ",
-    "DPR",
-    "Attack",
-    "Schedule",
-    "accuracies",
-    "clustering_costs",
-    "combined",
-    "compress",
-    "compress_robust",
-    "entropy_constrained_layers",
-    "entropy_constrained_options",
-    "optimal_layers",
-    "train_robust",
-]
+    "DPQ", "DPR", "Attack", "Schedule", "accuracies", "clustering_costs", "combined", "compress", "compress_robust",
+    "entropy_constrained_layers", "entropy_constrained_options", "optimal_layers", "train_robust",
+]  # fmt: skip

@@ -1,11 +1,8 @@
 """The two variants of the combined pipeline: entropy-constrained clusters, or pruning and K values beside zero."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -13,7 +10,7 @@ from torch import Tensor, nn
 
 from bitbook import training
 from bitbook.clustering import Clusters, SortedWeights, clusters_beside_zero, entropy_constrained, sort_weights
-from bitbook.compression._select import weight_tensors
+from bitbook.compression import weight_tensors
 
 RANGE = 1e-9, 1e2  # of the rate-distortion weight, in units of the mean squared weight
 RESOLUTION = 512  # positions tried for a border while training: those in between are refined anyway
@@ -23,24 +20,11 @@ BINS = 2**14  # of a larger layer, of equal width: they cost the squared error l
 CLOSE = 1e-3  # share of the weights to which the search for what to prune settles
 
 
-class BitBudget(Protocol):
-    """A way to keep a number of bits: what stands before the weights in training, moved to fewer bits again and again.
-
-    All that changes is in the network's parametrisations.
-    """
-
-    def attach(self, network: nn.Module, bits: float) -> None:
-        """Put clusters before all weights that take so many bits, if they can."""
-
-    def refresh(self, network: nn.Module, bits: float) -> None:
-        """Find clusters of the weights as they are now that take at most so many bits."""
-
-
 class EntropyConstrained:
     """Entropy-constrained clusters, zero a value of its own, under one rate-distortion weight for all layers.
 
-    As the weight rises more and more of the small weights become zero, which is gradual pruning with thresholds that
-    the clustering finds; a weight may come back.
+    All that changes is in the network's parametrisations. As the weight rises more and more of the small weights become
+    zero, which is gradual pruning with thresholds that the clustering finds; a weight may come back.
     """
 
     def attach(self, network: nn.Module, bits: float) -> None:

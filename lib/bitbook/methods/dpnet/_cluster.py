@@ -1,7 +1,5 @@
 """One codebook per layer: K optimal clusters, or as many as their bits are worth."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -31,14 +29,6 @@ def entropy_constrained_layers(tensors: Mapping[str, np.ndarray], step: float) -
         width = step * max(float(tensor.std()), 1e-30)
         clusters[name] = entropy_constrained(tensor, width**2 * np.log(2) / 6)
     return _coded(clusters)
-
-
-def rate_distortion_layers(tensors: Mapping[str, np.ndarray], weight: float) -> Coded:
-    """Return the codes of least squared error plus weighted rate, zero a value of its own.
-
-    weight: squared error that one coded bit is worth, the same in all layers.
-    """
-    return _coded({name: entropy_constrained(tensor, weight, zero=True) for name, tensor in tensors.items()})
 
 
 def clustering_costs(weights: np.ndarray, k: Sequence[int], *, seed: int = 0) -> dict[str, list[float]]:

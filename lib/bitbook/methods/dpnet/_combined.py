@@ -1,7 +1,5 @@
 """The combined pipeline: pruning, clustering and entropy coding in one training, to a given ratio."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,9 +12,8 @@ from torch import nn
 from bitbook import training
 from bitbook.clustering._threads import Workers
 from bitbook.codes import Coded, Compressed
-from bitbook.compression._assemble import assemble
-from bitbook.compression._select import weight_tensors
-from bitbook.methods.dpnet._bit_budget import BitBudget, EntropyConstrained, Pruned, rate_distortion_weight
+from bitbook.compression import assemble, weight_tensors
+from bitbook.methods.dpnet._bit_budget import EntropyConstrained, Pruned, rate_distortion_weight
 from bitbook.tasks import Task
 
 AIMED = 0.995  # of the budget: weights move on after the last clustering
@@ -70,7 +67,7 @@ class Combined(training.Scheme):
         return 4 * sum(value.numel() for value in self.network.parameters()) / self.schedule.ratio
 
     @property
-    def bits(self) -> BitBudget:
+    def bits(self) -> EntropyConstrained | Pruned:
         """How the bits come down."""
         return Pruned(self.schedule.values) if self.schedule.values else EntropyConstrained()
 

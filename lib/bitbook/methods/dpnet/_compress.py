@@ -1,18 +1,12 @@
 """A whole network clustered layer by layer, without training: given K, or within a budget of bytes."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np
 from torch import nn
 
 from bitbook.codes import Coded, Compressed
-from bitbook.compression._assemble import assemble
-from bitbook.compression._compensate import compensate, input_moments
-from bitbook.compression._divergence import Divergence
-from bitbook.compression._rate_distortion import rate_distortion_table
-from bitbook.compression._select import weight_tensors
+from bitbook.compression import Divergence, assemble, compensate, input_moments, rate_distortion_table, weight_tensors
 from bitbook.methods.dpnet._cluster import entropy_constrained_layers, optimal_layers
 from bitbook.tasks import Task
 
@@ -51,18 +45,15 @@ def compress(
         raise ValueError(f"rounding is 'nearest' or 'compensated', not {rounding!r}")
     tensors, calibration = weight_tensors(network), task.calibration(seed=seed)
     divergence = Divergence(network, task, images=images, seed=seed)
-    moments = input_moments(network, divergence.images) if rounding == "compensated" else None
-    if budget is not None:
-        options = entropy_constrained_options(tensors)
-        table = rate_distortion_table(network, tensors, options, divergence, moments=moments, price=price)
-        most = budget
-        while True:
-            file = assemble(network, table.within(most), calibration=calibration)
-            if (over := len(file.to_bytes()) - budget) <= 0:
-                return file
-            most -= over  # the batch norms as re-estimated take a few bytes more than those of the table
-    else:
-        coded = optimal_layers(tensors, k)
-        if moments is not None:
-            coded = compensate(tensors, coded, moments, price=price)
-    return assemble(network, coded, calibration=calibration)
+    moments = input_moments(network, divergence.images) if rounding == "compensated" else {}
+    if k is not None:
+        coded = compensate(tensors, optimal_layers(tensors, k), moments, price=price)
+        return assemble(network, coded, calibration=calibration)
+    options = entropy_constrained_options(tensors)
+    table = rate_distortion_table(network, tensors, options, divergence, moments=moments, price=price)
+    most = budget
+    while True:
+        file = assemble(network, table.within(most), calibration=calibration)
+        if (over := len(file.to_bytes()) - budget) <= 0:
+            return file
+        most -= over  # the batch norms as re-estimated take a few bytes more than those of the table

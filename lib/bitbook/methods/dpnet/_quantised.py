@@ -1,7 +1,5 @@
 """DPQ: training through the optimal quantisation of each layer, with a straight-through gradient."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +10,7 @@ from torch import Tensor, nn
 
 from bitbook import training
 from bitbook.clustering import Clusters, kmeans1d
-from bitbook.compression._select import weight_tensors
+from bitbook.compression import weight_tensors
 
 
 class _Nearest(torch.autograd.Function):

@@ -1,7 +1,5 @@
 """DPR: training with a penalty on each weight's distance from its layer's optimal clustering."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Robust networks: trained on attacked images, and compressed while they are."""
 
-from __future__ import annotations
-
 import copy
 import dataclasses
 from collections.abc import Sequence
@@ -14,7 +12,7 @@ from torch import Tensor, nn
 
 from bitbook import training
 from bitbook.codes import Compressed
-from bitbook.compression._retrain import Retraining, retrain
+from bitbook.compression import Retraining, retrain
 from bitbook.tasks import Task
 
 

@@ -11,14 +11,6 @@ from ._merge import merge_neighbours, merged_values
 from ._waterfall import waterfall
 
 __all__ = [
-    "BinLoss",
-    "BinSearch",
-    "Merged",
-    "Solution",
-    "compress",
-    "merge_neighbours",
-    "merged_values",
-    "shared_bins",
-    "taking_part",
-    "waterfall",
-]
+    "BinLoss", "BinSearch", "Merged", "Solution", "compress", "merge_neighbours", "merged_values", "shared_bins",
+    "taking_part", "waterfall",
+]  # fmt: skip

@@ -1,11 +1,10 @@
 """The search as the paper does it: one integer k, two objectives, 1 - macro F1 and the number d of non-empty bins."""
 
-from __future__ import annotations
-
 import copy
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,18 +12,14 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from bitbook.clustering import uniform_bins
-from bitbook.codes import Coded, Compressed, ScalarCode, entropy_bits, fixed_bits, huffman_bits, small_floats
-from bitbook.compression._assemble import assemble
-from bitbook.compression._divergence import Divergence
-from bitbook.compression._front import nondominated
+from bitbook.clustering import UniformBins, uniform_bins
+from bitbook.codes import Coded, Compressed, ScalarCode, small_floats
+from bitbook.compression import Divergence, assemble, nondominated
 from bitbook.files import Cache
 from bitbook.methods.moea_bins._loss import BinLoss, Solution, taking_part
 from bitbook.methods.moea_bins._merge import merge_neighbours, merged_values
 from bitbook.networks import checksum
-from bitbook.search._nsga2 import Generation, evolve
-from bitbook.search._sweep import Candidate
-from bitbook.search._workers import Workers
+from bitbook.search import Candidate, Generation, Workers, evolve, index_sizes, kept_candidates
 from bitbook.tasks import Task
 
 
@@ -59,7 +54,6 @@ class BinSearch:
         bins: int = 1024,
         parameters: str = "weights",
         without: Sequence[str] = (),
-        full_width: bool = False,
         images: int = 1000,
         seed: int = 0,
         folder: Path,
@@ -70,12 +64,11 @@ class BinSearch:
         self.network, self.task, self.fewest, self.bins, self.seed = network, task, fewest, bins, seed
         self.folder = folder
         tensors = taking_part(network, parameters=parameters, without=without)
-        self.loss = BinLoss.of(network, task, tensors, full_width=full_width, images=images, seed=seed)
+        self.loss = BinLoss(network, task, tensors, images=images, seed=seed)
         self.identity = {
             "network": checksum(network.state_dict()),
             "task": task.name,
             "tensors": list(tensors),
-            "full_width": full_width,
             "images": images,
             "seed": seed,
         }
@@ -101,9 +94,7 @@ class BinSearch:
             self._bins.add(str(solution.k), [solution.shared, solution.loss])
         return [Solution(k, *self._bins[str(k)]) for k in counts]
 
-    def evolve(
-        self, *, population: int = 100, generations: int = 100, seed: int | None = None, **operators
-    ) -> list[Generation]:
+    def evolve(self, *, population: int = 100, generations: int = 100, **operators) -> list[Generation]:
         """Return the generations of NSGA-II from an evenly spaced start; costs are (1 - macro F1, d).
 
         operators: crossover and mutation, pymoo operators, see `evolve`. Source: arXiv 2501.03095, algorithm 1.
@@ -113,8 +104,8 @@ class BinSearch:
             return np.array([(s.loss, s.shared) for s in self.solutions(genes[:, 0])])
 
         start = np.linspace(self.fewest, self.bins, population).round()[:, None]
-        options = {"population": population, "generations": generations, **operators}
-        return evolve(evaluate, start, [self.fewest], [self.bins], seed=self.seed if seed is None else seed, **options)
+        options = {"population": population, "generations": generations, "seed": self.seed, **operators}
+        return evolve(evaluate, start, [self.fewest], [self.bins], **options)
 
     def sweep(self, *, stride: int = 1) -> list[Solution]:
         """Return the solution of every bin count within the bounds, or every so many: the oracle for the search."""
@@ -131,9 +122,9 @@ class BinSearch:
         good = [s for s in solutions if s.loss <= self.reference + tolerance]
         return sorted(good, key=lambda s: (s.shared, s.loss))
 
-    def merge(self, solution: Solution, *, tolerance: float = 0.0, rising: bool = False) -> Merged:
+    def merge(self, solution: Solution, *, tolerance: float = 0.0) -> Merged:
         """Merge a solution's neighbouring bins as long as it loses at most so much F1 against the float network."""
-        key = f"{solution.k}-{tolerance!r}-{rising}"
+        key = f"{solution.k}-{tolerance!r}"
         if key not in self._merges:
             with tqdm(desc=f"merging {solution.shared} bins", unit="trial") as bar:
 
@@ -141,54 +132,55 @@ class BinSearch:
                     bar.update()
                     return -self.loss.merged(solution.k, groups)
 
-                groups = merge_neighbours(solution.shared, score, reference=-self.reference - tolerance, rising=rising)
+                groups = merge_neighbours(solution.shared, score, reference=-self.reference - tolerance)
             self._merges.add(key, [groups.tolist(), self.loss.merged(solution.k, groups)])
         groups, loss = self._merges[key]
         return Merged(solution, np.array(groups), loss)
 
-    def compressed(self, solution: Solution | Merged, *, reestimate: bool = False) -> Compressed:
+    def compressed(self, solution: Solution | Merged) -> Compressed:
         """Return the network with these shared weights; the paper leaves batch norms' statistics as they are.
 
         Biases and batch norms that take part hold shared weights, too, but are stored as the numbers that they are.
         """
-        merged = solution if isinstance(solution, Merged) else Merged(solution, np.arange(solution.shared), 0.0)
-        bins = uniform_bins(self.loss.theta, merged.solution.k, full_width=self.loss.full_width)
-        values = small_floats(merged_values(bins.values, bins.counts, merged.groups))
-        indices = self.loss.split(merged.groups[bins.indices])
+        bins, groups = self._bins_of(solution)
+        values = small_floats(merged_values(bins.values, bins.counts, groups))
+        indices = self.loss.split(groups[bins.indices])
         codes = {name: ScalarCode(part, "shared") for name, part in indices.items() if part.ndim > 1}
         network = copy.deepcopy(self.network)
         with torch.no_grad():
             for name, parameter in network.named_parameters():
                 if name in indices and name not in codes:
                     parameter.copy_(torch.from_numpy(values[indices[name]].astype(np.float32)))
-        calibration = self.task.calibration(seed=self.seed) if reestimate else None
-        return assemble(network, Coded(codes, {"shared": values}), calibration=calibration)
+        return assemble(network, Coded(codes, {"shared": values}))
 
     def members(self, solutions: Iterable[Solution | Merged], divergence: Divergence) -> list[Candidate]:
         """Return solutions as files, with their sizes and divergence; their setting is k."""
-        kept, names = Cache(self.folder / "members", self.identity), []
-        for solution in tqdm(list(solutions), desc="candidates", unit="candidate"):
-            compressed = self.compressed(solution)
-            data = compressed.to_bytes()
-            names.append(hashlib.sha256(data).hexdigest()[:16] + ".bitbook")
-            if names[-1] in kept:
-                continue
-            counts = self.counts(solution)
-            values = {
-                "setting": solution.solution.k if isinstance(solution, Merged) else solution.k,
-                "treatment": "plain",
-                "shared": len(counts),
-                "fixed_bytes": fixed_bits(len(counts)) * int(counts.sum()) / 8,
-                "huffman_bytes": huffman_bits(counts) / 8,
-                "entropy_bytes": entropy_bits(counts) / 8,
-                "file_bytes": len(data),
-                "divergence": divergence(compressed),
-            }
-            kept.add(names[-1], values, data)
-        return [Candidate(kept.path(name), **kept[name]) for name in names]
+
+        def made(solution: Solution | Merged) -> tuple[Compressed, dict]:
+            file = self.compressed(solution)
+            sizes = index_sizes(Coded(file.codes, file.codebooks), {"shared": self.counts(solution)})
+            return file, {"setting": _parts(solution)[0].k, "treatment": "plain", **sizes}
+
+        names = {}
+        for solution in solutions:
+            plain, groups = _parts(solution)
+            digest = hashlib.sha256(repr((plain.k, groups.tolist())).encode()).hexdigest()[:16]
+            names[f"{digest}.bitbook"] = partial(made, solution)
+        return kept_candidates(Cache(self.folder / "members", self.identity), names, divergence)
 
     def counts(self, solution: Solution | Merged) -> np.ndarray:
         """Return how many weights share each value, (shared,), over all tensors that take part."""
-        merged = solution if isinstance(solution, Merged) else Merged(solution, np.arange(solution.shared), 0.0)
-        bins = uniform_bins(self.loss.theta, merged.solution.k, full_width=self.loss.full_width)
-        return np.bincount(merged.groups, bins.counts).astype(np.int64)
+        bins, groups = self._bins_of(solution)
+        return np.bincount(groups, bins.counts).astype(np.int64)
+
+    def _bins_of(self, solution: Solution | Merged) -> tuple[UniformBins, np.ndarray]:
+        """The bins of a solution, and the group of each, (d,)."""
+        plain, groups = _parts(solution)
+        return uniform_bins(self.loss.theta, plain.k), groups
+
+
+def _parts(solution: Solution | Merged) -> tuple[Solution, np.ndarray]:
+    """A solution without its merging, and the group of each bin, (d,)."""
+    if isinstance(solution, Merged):
+        return solution.solution, solution.groups
+    return solution, np.arange(solution.shared)

@@ -1,18 +1,17 @@
 """1 - macro F1 of a network whose weights are shared, on labelled augmented training images."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fnmatch import fnmatch
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from bitbook import training
 from bitbook.clustering import uniform_bins
+from bitbook.methods.moea_bins._merge import merged_values
 from bitbook.tasks import Task
 
 
@@ -46,61 +45,40 @@ def taking_part(
     return {name: value.detach().float().cpu().numpy() for name, value in kept.items()}
 
 
-@dataclass
 class BinLoss:
-    """The loss of bin counts and of merged bins; picklable, for workers.
+    """The loss of bin counts and of merged bins, on augmented training images; picklable, for workers.
 
-    tensors: those that take part. images uint8 (N, C, H, W), labels (N,): augmented training images.
+    tensors: those that take part. images: how many, other ones than for batch norms and divergences.
     """
 
-    network: nn.Module
-    tensors: Mapping[str, np.ndarray]
-    images: Tensor
-    labels: Tensor
-    full_width: bool = False
-    reference: float = field(init=False)  # loss of the float network
-
-    @classmethod
-    def of(
-        cls,
-        network: nn.Module,
-        task: Task,
-        tensors: Mapping[str, np.ndarray],
-        *,
-        full_width: bool,
-        images: int,
-        seed: int,
-    ) -> BinLoss:
-        """Return the loss on so many augmented training images, other ones than for batch norms and divergences."""
+    def __init__(
+        self, network: nn.Module, task: Task, tensors: Mapping[str, np.ndarray], *, images: int, seed: int
+    ) -> None:
         if images < 1:
             raise ValueError(f"the search needs at least one image, not {images}")
         train = task.calibration_images()
         generator = torch.Generator().manual_seed(seed + 2_000_000)
         rounds = [torch.randperm(len(train), generator=generator) for _ in range(-(-images // len(train)))]
         drawn = torch.cat(rounds)[:images]
-        seen = training.augment(train.images[drawn], policy=task.recipe.augmentation, generator=generator)
-        return cls(copy.deepcopy(network).eval(), tensors, seen, train.labels[drawn], full_width)
-
-    def __post_init__(self) -> None:
-        self.theta = np.concatenate([tensor.ravel() for tensor in self.tensors.values()])  # (N,) all weights
-        self.reference = self._loss(self.theta)
+        self.images = training.augment(train.images[drawn], policy=task.recipe.augmentation, generator=generator)
+        self.network, self.tensors, self.labels = copy.deepcopy(network).eval(), tensors, train.labels[drawn]
+        self.theta = np.concatenate([tensor.ravel() for tensor in tensors.values()])  # (N,) all weights
+        self.reference = self._loss(self.theta)  # of the float network
 
     def split(self, flat: np.ndarray) -> dict[str, np.ndarray]:
         """Return what belongs to each tensor of (N,) numbers, in its shape."""
-        ends = np.cumsum([tensor.size for tensor in self.tensors.values()])[:-1]
-        parts = zip(self.tensors.items(), np.split(flat, ends), strict=True)
-        return {name: part.reshape(tensor.shape) for (name, tensor), part in parts}
+        parts = np.split(flat, np.cumsum([tensor.size for tensor in self.tensors.values()])[:-1])
+        return {n: part.reshape(t.shape) for (n, t), part in zip(self.tensors.items(), parts, strict=True)}
 
     def solution(self, k: int) -> Solution:
         """Return the solution of k uniform bins."""
-        bins = uniform_bins(self.theta, k, full_width=self.full_width)
-        values = bins.values.astype(np.float16).astype(np.float32)
-        return Solution(k, len(values), self._loss(values[bins.indices]))
+        shared = len(uniform_bins(self.theta, k).values)
+        return Solution(k, shared, self.merged(k, np.arange(shared)))
 
     def merged(self, k: int, groups: np.ndarray) -> float:
         """Return the loss of k uniform bins, their non-empty ones joined into groups (d,)."""
-        bins = uniform_bins(self.theta, k, full_width=self.full_width)
-        values = np.bincount(groups, bins.values * bins.counts) / np.bincount(groups, bins.counts)
+        bins = uniform_bins(self.theta, k)
+        values = merged_values(bins.values, bins.counts, groups)
         return self._loss(values.astype(np.float16).astype(np.float32)[groups][bins.indices])
 
     def _loss(self, flat: np.ndarray) -> float:

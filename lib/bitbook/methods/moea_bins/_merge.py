@@ -1,7 +1,5 @@
 """The paper's merge: neighbouring bins joined from left to right as long as the score stays at the reference."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Where the bytes go: what each step takes off the file, at no more than the same divergence on training images."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -9,16 +7,13 @@ from tqdm import tqdm
 
 from bitbook import training
 from bitbook.codes import Coded, coded_bytes, small_floats
-from bitbook.compression._assemble import assemble
-from bitbook.compression._compensate import compensate
-from bitbook.compression._select import weight_tensors
+from bitbook.compression import assemble, compensate, weight_tensors
 from bitbook.files import Cache
 from bitbook.methods.moea_bins._bins import shared_bins
 from bitbook.methods.moea_bins._merge import merge_neighbours, merged_values
-from bitbook.search._fast_divergence import FastDivergence
-from bitbook.search._gene_search import GeneSearch
-from bitbook.search._sequential_rounding import round_again
-from bitbook.search._sweep import index_sizes
+from bitbook.search import FastDivergence, GeneSearch, index_sizes, round_again
+
+MERGE_IMAGES = 200  # on which merging bins by trial takes hundreds of passes
 
 
 def waterfall(
@@ -49,7 +44,7 @@ def waterfall(
     def tried(name: str, make: Callable[[], Coded], *, reestimate: bool = True, mantissa: int = 10) -> dict[str, float]:
         if name not in records:
             coded = make()
-            divergence = fast(coded.decode(), reestimate=reestimate, mantissa=mantissa)[1]
+            divergence = fast(coded.decode(), reestimate=reestimate, mantissa=mantissa)
             file = assemble(fast.module, coded, mantissa=mantissa)
             rest = len(file.to_bytes()) - coded_bytes(coded.codes, coded.codebooks)
             sizes = {"file": len(file.to_bytes()), "rest": rest, **index_sizes(coded)}
@@ -93,7 +88,9 @@ def waterfall(
         def rounded(place: int) -> dict[str, float]:
             point = front[place]
             mantissa = genes.mantissa(point.genes)
-            return tried(f"again {point.genes}", lambda: round_again(genes, point.genes, fast, own), mantissa=mantissa)
+            return tried(
+                f"again {point.genes}", lambda: round_again(genes, point.genes, search.network, own), mantissa=mantissa
+            )
 
         if rounded(len(front) - 1)["divergence"] <= target:
             steps["rounded again"] = rounded(_least(rounded, 0, len(front) - 1, target, exact=True))["file"]
@@ -112,7 +109,7 @@ def _least(
 
 
 def _merged(fast: FastDivergence, coded: Coded, room: float, bar: tqdm) -> Coded:
-    """The bins merged from left to right while the divergence on the first images grows by no more than `room`."""
+    """The bins merged from left to right while the divergence on a few images grows by no more than `room`."""
     values, counts = coded.codebooks["shared"].astype(np.float64), coded.counts()["shared"]
 
     def joined(groups: np.ndarray) -> Coded:
@@ -121,7 +118,7 @@ def _merged(fast: FastDivergence, coded: Coded, room: float, bar: tqdm) -> Coded
 
     def score(groups: np.ndarray) -> float:
         bar.update()
-        return -fast(joined(groups).decode(), reestimate=False, hopeless=lambda first: True)[0]
+        return -fast(joined(groups).decode(), reestimate=False, images=MERGE_IMAGES)
 
     reference = score(np.arange(len(values))) * max(room, 1.0)
     return joined(merge_neighbours(len(values), score, reference=reference))
