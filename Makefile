@@ -24,8 +24,8 @@ reproduce: $(INSTALLED)  ## run what is not up to date; pages in results/report/
 	dvc pull --quiet data.dvc
 	dvc repro
 
-test: $(INSTALLED)  ## all tests
-	python -m pytest
+test: $(INSTALLED)  ## what people wait for; ARGS=--slow adds tests of minutes
+	OMP_NUM_THREADS=1 python -m pytest -n 2 --dist worksteal $(ARGS)
 
 lint: $(INSTALLED)  ## style and common mistakes
 	ruff check

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import yaml
 from bitbook import tasks
-from bitbook.pipeline import notebook
-from bitbook.pipeline.parameters import check
-from bitbook.pipeline.stages import NETWORKS, read_params
-from bitbook.report.mathematics import formulas, picture
+from bitbook.pipeline import _notebook as notebook
+from bitbook.pipeline._parameters import check
+from bitbook.pipeline._stages import NETWORKS, read_params
+from bitbook.report._mathematics import formulas, picture
 
 ROOT = Path(__file__).parents[1]
 PAPERS = {"moea_bins", "permuted_vq", "admm", "dpnet", "self_compression"}
@@ -75,7 +75,7 @@ def names_of(cell):
 
 @each
 def test_cells_that_draw_are_tagged_and_nothing_else_needs_what_they_make(path):
-    """Stored work does not depend on cells tagged `figure`: see `bitbook.pipeline.notebook.work_hash`."""
+    """Stored work does not depend on cells tagged `figure`: see `bitbook.pipeline._notebook.work_hash`."""
     made_by_figures = set()
     for cell in code_cells(path):
         bound, read = names_of(cell)

@@ -5,8 +5,8 @@ import re
 
 import nbformat
 import pytest
-from bitbook.pipeline import notebook
-from bitbook.pipeline.notebook import clean, modules, normalise, parameters, read, text, work_hash
+from bitbook.pipeline import _notebook as notebook
+from bitbook.pipeline._notebook import clean, modules, normalise, parameters, read, text, work_hash
 
 CELLS = [("markdown", "# Title"), ("parameters", "k: int = 2  # clusters"), ("code", "x = 1\nprint(x)")]
 
@@ -97,8 +97,8 @@ def test_the_place_of_the_checkout_is_not_told(project):
 
 def test_modules_name_what_the_cells_use_and_the_pipeline(notebook_file):
     found = modules(read(notebook_file([*CELLS, ("code", "from bitbook.clustering import kmeans1d")])))
-    assert {"bitbook.clustering._kmeans1d", "bitbook.pipeline.notebook", "bitbook.pipeline.kernel"} <= found.keys()
-    assert not {"bitbook.pipeline.publish", "bitbook.pipeline.stages", "bitbook.cli"} & found.keys()
+    assert {"bitbook.clustering._kmeans1d", "bitbook.pipeline._notebook", "bitbook.pipeline._kernel"} <= found.keys()
+    assert not {"bitbook.pipeline._publish", "bitbook.pipeline._stages", "bitbook.cli"} & found.keys()
 
 
 def test_stored_work_hangs_on_all_code_but_figures_and_what_runs_it(notebook_file, monkeypatch):

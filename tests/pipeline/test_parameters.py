@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from bitbook.pipeline.parameters import ParameterError, check, declared
+from bitbook.pipeline._parameters import ParameterError, check, declared
 
 CELL = """k: int = 16  # clusters per layer
 rate: float = 0.5  # of learning

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from bitbook.report.html import Page, number, percent, write_report
+from bitbook.report._html import Page, number, percent, write_report
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 PNG = base64.b64decode(

@@ -4,7 +4,7 @@ import base64
 import re
 
 import pytest
-from bitbook.report.mathematics import formulas, picture, with_pictures
+from bitbook.report._mathematics import formulas, picture, with_pictures
 
 
 def style(formula: str) -> tuple[float, float]:

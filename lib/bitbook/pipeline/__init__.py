@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bitbook.pipeline.layout import root
-from bitbook.pipeline.run import Run, start
+from bitbook.pipeline._layout import root
+from bitbook.pipeline._run import Run, start
 
 __all__ = ["Run", "root", "start"]

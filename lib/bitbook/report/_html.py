@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bitbook.report.mathematics import with_pictures
+from bitbook.report._mathematics import with_pictures
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
 from bitbook.codes import Ledger
-from bitbook.report.style import COLOURS, figure
+from bitbook.report._style import COLOURS, figure
 
 KILO = FuncFormatter(lambda value, _: f"{value / 1000:g}")
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from bitbook.pipeline.layout import Results
+from bitbook.pipeline._layout import Results
 
 COLUMNS = (
     *("task", "method", "variant", "seeds", "metric", "float_value", "value_mean", "value_std", "file_bytes", "ratio"),

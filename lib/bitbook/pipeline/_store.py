@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from bitbook.files import Cache
-from bitbook.pipeline.tables import to_json
+from bitbook.pipeline._tables import to_json
 
 
 def key_of(parts: Mapping[str, Any]) -> str:

@@ -12,9 +12,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from bitbook.pipeline import code_hash
-from bitbook.pipeline.layout import root
-from bitbook.pipeline.parameters import Parameter, declared
+from bitbook.pipeline import _code_hash as code_hash
+from bitbook.pipeline._layout import root
+from bitbook.pipeline._parameters import Parameter, declared
 
 Notebook = dict[str, Any]
 Cell = dict[str, Any]
@@ -94,7 +94,7 @@ def parameters(notebook: Notebook) -> dict[str, Parameter]:
 
 def modules(notebook: Notebook) -> dict[str, str]:
     """Return the hash of every module of bitbook that a notebook uses, the pipeline that runs it included."""
-    return code_hash.module_hashes(code_hash.closure(f"{code(notebook)}\nimport bitbook.pipeline.kernel"))
+    return code_hash.module_hashes(code_hash.closure(f"{code(notebook)}\nimport bitbook.pipeline._kernel"))
 
 
 def work_hash(notebook: Notebook) -> str:

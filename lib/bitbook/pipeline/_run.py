@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bitbook.files import write_atomically
-from bitbook.pipeline import notebook, provenance, tables
-from bitbook.pipeline.code_hash import code_hash
-from bitbook.pipeline.execute import STAGE, TERMINAL, threads
-from bitbook.pipeline.layout import Results, root
-from bitbook.pipeline.store import Store, key_of
-from bitbook.pipeline.tables import to_json
+from bitbook.pipeline import _notebook as notebook
+from bitbook.pipeline import _provenance as provenance
+from bitbook.pipeline import _tables as tables
+from bitbook.pipeline._code_hash import code_hash
+from bitbook.pipeline._execute import STAGE, TERMINAL, threads
+from bitbook.pipeline._layout import Results, root
+from bitbook.pipeline._store import Store, key_of
+from bitbook.pipeline._tables import to_json
 
 if TYPE_CHECKING:
     from torch import nn
@@ -137,24 +139,11 @@ class Run:
         self._count_test_reads()
         if "task" in self.parameters:
             return tasks.get(self.parameters["task"])
-        return tasks.get(self._metadata["task"])
-
-    @cached_property
-    def _metadata(self) -> dict[str, Any]:
-        from safetensors import safe_open
-
-        with safe_open(self._input("net", self.parameters["net"]), "np") as file:
-            return json.loads(file.metadata()["bitbook"])
+        return tasks.get(_about_network(self._input("net", self.parameters["net"]))["task"])
 
     def network(self) -> nn.Module:
         """Return the network named by the parameter `net` with its weights, in evaluation mode, on the GPU if any."""
-        from safetensors.torch import load_file
-
-        from bitbook import networks, training
-
-        module = networks.build(self._metadata["specification"])
-        module.load_state_dict(load_file(self._input("net", self.parameters["net"])))
-        return module.eval().to(training.device())
+        return read_network(self._input("net", self.parameters["net"]))
 
     def save_network(self, module: nn.Module) -> Path:
         """Save a float network with its task and the fingerprint of its data, for the runs that name it."""
@@ -245,6 +234,24 @@ class Run:
             write_atomically(results.provenance(key), to_json(about | record, finite=False))
         else:
             write_atomically(self.folder / "metrics.json", to_json(metrics))
+
+
+def _about_network(path: Path) -> dict[str, Any]:
+    from safetensors import safe_open
+
+    with safe_open(path, "np") as file:
+        return json.loads(file.metadata()["bitbook"])
+
+
+def read_network(path: Path) -> nn.Module:
+    """Return a network that `Run.save_network` saved, in evaluation mode, on the GPU if there is one."""
+    from safetensors.torch import load_file
+
+    from bitbook import networks, training
+
+    module = networks.build(_about_network(path)["specification"])
+    module.load_state_dict(load_file(path))
+    return module.eval().to(training.device())
 
 
 def _require_finite(metrics: Mapping[str, Any], path: str = "") -> None:

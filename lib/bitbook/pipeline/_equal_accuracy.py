@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bitbook.pipeline import tables
-from bitbook.report.markdown import table
+from bitbook.pipeline import _tables as tables
+from bitbook.report._markdown import table
 
 FRONTS = {  # column of the comparison: run and variant of the fronts, none of them trained
     "baseline: one step": ("moea", "baseline"),
