@@ -45,7 +45,9 @@ def test_unknown_names_are_refused_with_the_known_ones():
         check({"clusters": 4}, declared(CELL))
 
 
-@pytest.mark.parametrize("cell", ["k = 16", "k: int", "import os", "k: int = 1.5  # wrong default", "k: complex = 1"])
+@pytest.mark.parametrize(
+    "cell", ["k = 16", "k: int", "import os", "k: int = f(1)", "k: int = 1.5  # wrong", "k: complex = 1"]
+)
 def test_a_parameters_cell_holds_nothing_but_typed_defaults(cell):
     with pytest.raises(ParameterError):
         declared(cell)

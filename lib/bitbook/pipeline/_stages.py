@@ -23,8 +23,9 @@ NETWORKS = "01_networks"  # the notebook of every `net` stage
 
 def clean(name: str) -> None:
     """Make the cleaned copy of a notebook and the list of the code that it uses: what other stages depend on."""
-    copy = notebook.clean(notebook.read(root() / "notebooks" / f"{name}.ipynb"))
-    folder = root() / "results" / "notebooks"
+    path, folder = root() / "notebooks" / f"{name}.ipynb", root() / "results" / "notebooks"
+    copy = notebook.clean(notebook.read(path))
+    notebook.parameters(copy)  # a mistake there is said before anything has run
     write_atomically(folder / f"{name}.ipynb", notebook.text(copy))
     write_atomically(folder / f"{name}.code.json", tables.to_json(notebook.modules(copy)))
     write_atomically(root() / "results" / "keys" / f"{name}.code.json", tables.to_json(name))
@@ -95,9 +96,11 @@ def report(params: Path) -> None:
         for key in (key for key in entries if results.executed(key).exists()):
             metrics = json.loads(results.metrics(key).read_text())
             pages.append(Page(kinds.removesuffix("s"), key, results.executed(key), entries[key], metrics))
-    write_report(
-        results.emptied(results.folder / "report"), pages=pages, rows=tables.read(results.folder / "table.csv")
-    )
+    rows = tables.read(results.folder / "table.csv")
+    named = ("task", "method", "variant")
+    main = [[row[name] for name in named] for row in tables.read(root() / "published" / "main.csv")]
+    first = [row for row in rows if [row[name] for name in named] in main]
+    write_report(results.emptied(results.folder / "report"), pages=pages, rows=rows, first=first)
 
 
 def _use_own_code() -> None:
