@@ -16,9 +16,10 @@ from bitbook.pipeline._code_hash import imported, module_file, module_names
 ANYTHING = None
 MAY_IMPORT = {
     "files": set(),
-    "clustering": set(),
+    "simd": set(),
+    "clustering": {"simd"},
     "codes": {"clustering", "files"},
-    "kernels": {"codes"},
+    "kernels": {"codes", "simd"},
     "networks": set(),
     "datasets": {"files"},
     "training": {"files", "networks", "datasets", "clustering", "codes"},

@@ -3,49 +3,100 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+import dataclasses
+from typing import TYPE_CHECKING, Literal
 
 import torch
+from torch import nn
 from torch.nn.parameter import is_lazy
+from torch.overrides import TorchFunctionMode
 
 from bitbook import networks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from bitbook.codes import Compressed
 
 _NOT_STORED = ("num_batches_tracked", "n_averaged", "_extra_state")
 
 
-def to_module(compressed: Compressed, *, into: nn.Module | None = None) -> nn.Module:
-    """Return a module in evaluation mode with the decoded weights.
+def to_module(
+    compressed: Compressed, *, into: nn.Module | None = None, kernel: Literal["dense", "lookup"] = "dense"
+) -> nn.Module:
+    """Return a module in evaluation mode with the weights of a file.
 
     Args:
         compressed: what a file holds.
         into: the module to fill, needed where bitbook.networks does not know the network. It may be wrapped (compiled,
             parallel, averaged). Parameters that it shares between layers are filled once; weights that it computes
             (weight norm, spectral norm) become ordinary parameters with the decoded values.
+        kernel: "dense" decodes all weights. "lookup" keeps those of linear layers and 2-d convolutions as codes and
+            computes with these (bitbook.kernels): for inference on the CPU, in little memory, and faster where a layer
+            has few inputs at a time. Weights of other layers are decoded.
 
     Raises:
         ValueError: naming the entries where weights and module do not fit.
     """
-    state = {name: torch.from_numpy(values) for name, values in compressed.decode().items()}
-    if into is None:
+    if kernel not in ("dense", "lookup"):
+        raise ValueError(f"kernel must be 'dense' or 'lookup', not {kernel!r}")
+    coded = compressed.codes if kernel == "lookup" else {}
+    rest = {name: code for name, code in compressed.codes.items() if name not in coded}
+    state = {name: torch.from_numpy(v) for name, v in dataclasses.replace(compressed, codes=rest).decode().items()}
+    state |= {name: torch.empty(code.shape, device="meta") for name, code in coded.items()}
+    built = into is None
+    if built:
         # Shapes alone first, so that a file cannot ask for more weights than it holds; torchvision's RegNets, which
         # compute their widths in tensors, know no shapes without values.
         with networks.at_most(state.values()), contextlib.suppress(NotImplementedError), torch.device("meta"):
             _check(networks.build(compressed.specification), state)
-        with networks.at_most(state.values()):
+        with networks.at_most(state.values()), _WithoutWeights() if coded else contextlib.nullcontext():
             into = networks.build(compressed.specification)
     module = networks.unwrapped(into)
     if state.keys() - set(networks.plain_names(module).values()):
         networks.bake(module)
     names = _check(module, state)
-    module.load_state_dict({name: state[stored] for name, stored in names.items()}, strict=False)
+    if coded:
+        module = _with_lookup(module, names, compressed)
+        into = module if built or isinstance(into, nn.Linear | nn.Conv2d) else into
+        names = {name: names[name] for name in module.state_dict() if name in names}
+        for name in coded.keys() & set(names.values()):
+            state[name] = torch.from_numpy(compressed.codes[name].decode(compressed.codebooks))
+    values = {name: state[stored] for name, stored in names.items()}
+    module.load_state_dict(values, strict=False, assign=built and bool(coded))
     return into.eval()
+
+
+class _WithoutWeights(TorchFunctionMode):
+    """Parameters are made without memory, while buffers that are made with their values keep these."""
+
+    def __torch_function__(self, function, kinds, arguments=(), options=None):
+        options = {**(options or {}), "device": "meta"} if function is torch.empty else options or {}
+        return function(*arguments, **options)
+
+
+def _with_lookup(module: nn.Module, names: Mapping[str, str], compressed: Compressed) -> nn.Module:
+    """Put lookup layers in place of all layers that there is one for; return the module, or what takes its place."""
+    from bitbook.kernels import Lookup
+    from bitbook.kernels.layers import LookupLayer
+
+    lookups, layers = {}, {}
+    for name, stored in names.items():
+        path, _, entry = name.rpartition(".")
+        layer = module.get_submodule(path)
+        if entry != "weight" or stored not in compressed.codes or type(layer) not in (nn.Linear, nn.Conv2d):
+            continue
+        if stored not in lookups:
+            lookups[stored] = Lookup(compressed.codes[stored], compressed.codebooks)
+        layers[path] = layer, lookups[stored]
+    for path, (layer, lookup) in layers.items():
+        if not path:
+            return LookupLayer(layer, lookup)
+        parent, _, own = path.rpartition(".")
+        setattr(module.get_submodule(parent), own, LookupLayer(layer, lookup))
+    return module
 
 
 def _check(module: nn.Module, state: Mapping[str, Tensor]) -> dict[str, str]:

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from bitbook.clustering import nearest_codewords
 from bitbook.clustering._nearest import assign, pack
-from bitbook.clustering._simd import host_lanes
 from bitbook.clustering._threads import Workers
+from bitbook.simd import host_lanes
 
 
 def distances(rows, codebook):

@@ -5,7 +5,8 @@ from functools import lru_cache
 import numba as nb
 import numpy as np
 
-from ._simd import add, fma, host_lanes, less, load, select, splat, store
+from bitbook.simd import add, fma, host_lanes, less, load, select, splat, store
+
 from ._sorted_weights import checked
 from ._threads import Workers
 

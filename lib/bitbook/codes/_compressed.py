@@ -226,8 +226,8 @@ class Compressed:
 
         save(self, path)
 
-    def to_module(self, *, into: nn.Module | None = None) -> nn.Module:
-        """Return a torch module with the decoded weights: see bitbook.runtime.to_module."""
+    def to_module(self, *, into: nn.Module | None = None, kernel: str = "dense") -> nn.Module:
+        """Return a torch module with the decoded weights, or one that computes with codes: see bitbook.runtime."""
         from bitbook.runtime import to_module
 
-        return to_module(self, into=into)
+        return to_module(self, into=into, kernel=kernel)

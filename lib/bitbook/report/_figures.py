@@ -119,6 +119,25 @@ def lines(
     return axis
 
 
+def channel_depths(depths: Mapping[str, np.ndarray], *, title: str = "") -> list[Axes]:
+    """Draw the bit depth of every channel over the epochs, a panel a layer: arrays (epochs + 1, channels) by layer."""
+    highest = max(array.max() for array in depths.values())
+    rows = -(-len(depths) // 4)
+    axes = figure(columns=min(4, len(depths)), rows=rows, width=9, height=0.4 + 1.9 * rows)
+    for axis, (name, array) in zip(axes, depths.items(), strict=False):
+        order = np.argsort(-array[-1], kind="stable")
+        colours = {"cmap": "viridis", "vmin": 0, "vmax": highest, "interpolation": "none"}
+        image = axis.imshow(array[:, order].T, aspect="auto", **colours)
+        axis.set(title=name.removesuffix(".weight"), xlabel="epoch", ylabel="channel")
+        axis.grid(visible=False)
+        axis.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+    for axis in axes[len(depths) :]:
+        axis.set_axis_off()
+    axes[0].figure.colorbar(image, ax=axes, label="bits")
+    axes[0].figure.suptitle(title)
+    return axes
+
+
 def bars(values: Mapping[str, float], *, xlabel: str, title: str = "") -> Axes:
     """Draw one bar a name, in the given order from the top."""
     (axis,) = figure(height=1 + 0.22 * len(values))

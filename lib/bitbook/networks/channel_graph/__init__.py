@@ -34,7 +34,7 @@ own, its id. Follow the ids from operation to operation:
 from __future__ import annotations
 
 from bitbook.networks.channel_graph._graph import ChannelGraph, Site, Step, trace
-from bitbook.networks.channel_graph._permutation import Group, Place, groups, permutation, permute
+from bitbook.networks.channel_graph._permutation import Group, Place, groups, permutation, permute, tied_channels
 from bitbook.networks.channel_graph._plan import ChannelGraphError, Index, Plan
 from bitbook.networks.channel_graph._removal import removal, remove, shrunk
 from bitbook.networks.channel_graph._zeros import zero_channels
@@ -54,6 +54,7 @@ __all__ = [
     "removal",
     "remove",
     "shrunk",
+    "tied_channels",
     "trace",
     "zero_channels",
 ]

@@ -49,7 +49,7 @@ def groups(graph: ChannelGraph) -> tuple[Group, ...]:
     offset ties together count as one. Not in any group: the network's input, the classes, and a channel that comes
     twice along one axis (a concatenation with itself), since nothing would say which of the two is which.
     """
-    tied = _tied(graph)  # (count,)
+    tied = tied_channels(graph)  # (count,)
     blocks = [(site, b, ids) for site in graph.sites for b, ids in enumerate(np.split(site.ids, site.groups))]
     held = defaultdict(list)  # channel -> (number of a block, length of the channel's run, its start)
     for number, (_, _, ids) in enumerate(blocks):
@@ -80,8 +80,8 @@ def _place(site: Site, block: int, ids: np.ndarray, run: int, start: np.ndarray)
     return Place(site.module, site.axis, site.parameters, positions, block)
 
 
-def _tied(graph: ChannelGraph) -> np.ndarray:
-    """Give every channel (count,) the smallest id that sums and products tie it to."""
+def tied_channels(graph: ChannelGraph) -> np.ndarray:
+    """Return for every channel, (count,), the smallest id that sums and products tie it to."""
     pairs = [
         np.stack([step.ids, ids])[:, (step.ids >= 0) & (ids >= 0)]
         for step in graph.steps

@@ -1,0 +1,219 @@
+"""Outputs whose codes are of one form, with their kernels: what a layer is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from . import _many, _single, _sparse
+from ._threads import in_parts
+from ._tiles import OUTPUTS, filled, pack, table
+from ._weights import STEPS
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where each product finds its inputs and leaves its outputs in flat arrays: y[starts[p] + stride * o].
+
+    offsets: (n,) of the inputs of a product. bases: (positions,) added to them. starts: (positions,) of the outputs.
+    """
+
+    offsets: np.ndarray
+    bases: np.ndarray
+    starts: np.ndarray
+    stride: int
+
+
+class Band:
+    """Some outputs of a layer: `outputs` says which. Each kind has a kernel for one input vector and a decoder.
+
+    alone: up to how many input vectors that kernel, called for each, is faster than decoding tiles (measured by
+    bench/kernels.py); 0 where a kind has no such kernel.
+    """
+
+    alone: int = 1
+    d: int = 1  # inputs of a group, which share a code
+    per_tile: int = 1  # units of the single kernel in a tile
+
+    def __init__(self, outputs: np.ndarray, inputs: int, codes: np.ndarray, values: np.ndarray) -> None:
+        self.inputs, self.codes, self.values = inputs, codes, values
+        self.tiles = -(-len(outputs) // OUTPUTS)
+        self.outputs = np.full(self.tiles * OUTPUTS, -1, np.int32)
+        self.outputs[: len(outputs)] = outputs
+        self.count = len(outputs)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of codes and values."""
+        return self.codes.nbytes + self.values.nbytes
+
+    def kernel(self) -> tuple[Callable, Callable[[np.ndarray], tuple]]:
+        """Return the kernel of one input vector, and what makes its arguments of that."""
+        raise NotImplementedError
+
+    def decoder(self):
+        """Return the compiled decoder of a tile."""
+        raise NotImplementedError
+
+    def single(self, x: np.ndarray, y: np.ndarray, threads: int) -> None:
+        """Write the products with one input vector (n,) to y (m,)."""
+        kernel, prepared = self.kernel()
+        arguments, out = prepared(x), np.empty(self.tiles * OUTPUTS, np.float32)
+        units = self.tiles * self.per_tile
+        in_parts(lambda *part: kernel(*arguments, out, *part), units, self.count * self.inputs, threads)
+        y[self.outputs[: self.count]] = out[: self.count]
+
+    def many(self, x: np.ndarray, geometry: Geometry, y: np.ndarray, threads: int) -> None:
+        """Write the products with all input vectors, by decoding tiles."""
+        address, values = self.decoder().address, self.values.view(np.uint8)
+        parts = -(-len(geometry.bases) // _many.POSITIONS)
+        g = geometry
+
+        def part(*ranges: int) -> None:
+            fixed = (address, self.codes.view(np.uint8), values, self.d)
+            _many.multiply(*fixed, x, g.offsets, g.bases, y, g.starts, g.stride, self.outputs, ranges)
+
+        work = self.count * self.inputs * len(g.bases)
+        if parts >= threads:
+            in_parts(lambda *cut: part(0, self.tiles, *cut), parts, work, threads)
+        else:
+            in_parts(lambda *cut: part(*cut, 0, parts), self.tiles, work, threads)
+
+    def decoded(self, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the outputs of the tiles first to last, and their weights (outputs, n) float32."""
+        blocks = -(-self.inputs // (STEPS * self.d))
+        weights = np.empty((last - first, blocks * STEPS * self.d, OUTPUTS), np.float32)
+        _many.decode(
+            self.decoder().address, self.codes.view(np.uint8), self.values.view(np.uint8), blocks, first, weights
+        )
+        kept = self.outputs[first * OUTPUTS : last * OUTPUTS] >= 0
+        flat = weights.transpose(0, 2, 1).reshape(len(kept), -1)[kept, : self.inputs]
+        return self.outputs[first * OUTPUTS : last * OUTPUTS][kept], flat
+
+
+class Table(Band):
+    """Codes into at most 64 values, or into at most 16 codewords for groups of d inputs."""
+
+    def __init__(self, outputs: np.ndarray, inputs: int, codes: np.ndarray, book: np.ndarray, form: str) -> None:
+        """codes: (outputs, inputs / d) below k. book: (k, d) float32."""
+        k, self.d = book.shape
+        self.bits = max(1, (k - 1).bit_length())
+        self.segments, self.form = -(-(1 << self.bits) // 16), form
+        entries = np.zeros((self.d, 16 * self.segments), np.float32)
+        entries[:, :k] = book.T
+        values, self.low = table(entries, form)
+        order = "avx2" if form == "avx2" else "words" if self.bits == 4 else "outputs"
+        super().__init__(outputs, inputs, pack(codes, self.bits, order), values)
+        self.entries = entries.ravel()
+        self.alone = 3 if self.d == 1 else 16
+
+    def kernel(self):
+        if self.d == 1:
+            kernel = _single.scalar(self.bits, self.segments, self.low, self.form)
+            return kernel, lambda x: (self.codes, self.values, filled(x, STEPS))
+        return _single.grouped(self.bits, self.form), self._products
+
+    def _products(self, x):
+        x = filled(x, STEPS * self.d)
+        tables = np.empty(len(x) // self.d * 64, np.uint8)
+        _single.group_tables(self.form)(self.entries, x, tables)
+        return self.codes, tables, x
+
+    def decoder(self):
+        return _many.scalar_decoder(self.bits, self.segments, self.low, self.form, self.d)
+
+
+class Integers(Band):
+    """Whole numbers from -2**(bits - 1) on, of at most 8 bits."""
+
+    alone = 3
+
+    def __init__(self, outputs: np.ndarray, inputs: int, numbers: np.ndarray, bits: int) -> None:
+        """numbers: (outputs, inputs)."""
+        self.bits = bits
+        codes = (numbers + (1 << bits - 1)).astype(np.uint8)
+        super().__init__(outputs, inputs, pack(codes, bits, "outputs"), np.zeros(1, np.uint8))
+
+    def kernel(self):
+        return _single.integer(self.bits), lambda x: (self.codes, self.values, filled(x, STEPS))
+
+    def decoder(self):
+        return _many.integer_decoder(self.bits)
+
+
+class Rows(Band):
+    """Codes of a byte or two into codewords of d numbers, each a row of the codebook."""
+
+    per_tile = OUTPUTS // 4
+
+    def __init__(self, outputs: np.ndarray, inputs: int, codes: np.ndarray, book: np.ndarray) -> None:
+        """codes: (outputs, inputs / d) below k. book: (k, d) float32."""
+        self.d, self.lanes = book.shape[1], 1 << (book.shape[1] - 1).bit_length()
+        entries = np.zeros((len(book), self.lanes), np.float32)
+        entries[:, : self.d] = book
+        tiles, groups = -(-len(codes) // OUTPUTS), -(-codes.shape[1] // STEPS) * STEPS
+        full = np.zeros((tiles * OUTPUTS, groups), np.min_scalar_type(max(255, len(book) - 1)))
+        full[: len(codes), : codes.shape[1]] = codes
+        fours = full.reshape(-1, 4, groups).transpose(0, 2, 1)  # (tiles * 8, groups, 4)
+        super().__init__(outputs, inputs, fours.ravel(), entries.ravel())
+        self.alone = 8 if self.d > 4 else 3
+
+    def kernel(self):
+        return _single.rows(self.lanes), lambda x: (self.codes, self.values, self._groups(x))
+
+    def _groups(self, x):
+        x = filled(x, STEPS * self.d)
+        if self.lanes == self.d:
+            return x
+        wide = np.zeros((len(x) // self.d, self.lanes), np.float32)
+        wide[:, : self.d] = x.reshape(-1, self.d)
+        return wide.ravel()
+
+    def decoder(self):
+        return _many.rows_decoder(self.lanes, self.d, self.codes.itemsize == 2)
+
+
+class Sparse(Band):
+    """Positions, and codes of at most 16 bits for the weights there."""
+
+    alone = 0
+
+    def __init__(self, positions: np.ndarray, codes: np.ndarray, values: np.ndarray) -> None:
+        """positions: (outputs, inputs) bool. codes: for each position, row by row, into values (k,)."""
+        self.bits = max(1, (len(values) - 1).bit_length())
+        full = np.zeros(1 << self.bits, np.float32)
+        full[: len(values)] = values
+        super().__init__(np.arange(len(positions)), positions.shape[1], _sparse.pack_bits(codes, self.bits), full)
+        self.positions = _sparse.pack_positions(positions)
+        self.firsts = np.concatenate([[0], np.cumsum(positions.sum(1))[:-1]]).astype(np.int64)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of positions, codes and values."""
+        return super().nbytes + self.positions.nbytes + self.firsts.nbytes
+
+    def many(self, x: np.ndarray, geometry: Geometry, y: np.ndarray, threads: int) -> None:
+        """Write the products with all input vectors."""
+        parts, g = -(-len(geometry.bases) // _sparse.LANES), geometry
+
+        def part(*ranges: int) -> None:
+            fixed = (self.positions, self.codes, self.bits, self.values, self.firsts)
+            _sparse.multiply(*fixed, x, g.offsets, g.bases, y, g.starts, g.stride, ranges)
+
+        work = self.count * self.inputs * len(g.bases)
+        if parts >= threads:
+            in_parts(lambda *cut: part(0, self.count, *cut), parts, work, threads)
+        else:
+            in_parts(lambda *cut: part(*cut, 0, parts), self.count, work, threads)
+
+    def decoded(self, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the outputs of the tiles first to last, and their weights (outputs, n) float32."""
+        outputs = np.arange(first * OUTPUTS, min(last * OUTPUTS, self.count), dtype=np.int32)
+        rows = np.unpackbits(self.positions[outputs].view(np.uint8), axis=1, bitorder="little")[:, : self.inputs]
+        weights, start = np.zeros(rows.shape, np.float32), int(self.firsts[outputs[0]])
+        bits = np.unpackbits(self.codes, bitorder="little", count=self.bits * (start + int(rows.sum())))
+        bits = bits[self.bits * start :].reshape(-1, self.bits)
+        weights[rows > 0] = self.values[bits @ (1 << np.arange(self.bits))]
+        return outputs, weights

@@ -1,0 +1,72 @@
+"""8-bit activations: whole numbers times whole numbers, summed exactly. Faster than `_single`, and another result."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numba as nb
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from bitbook.simd import I32, Vector, call, compiled_for, constant, shuffle, splat, store
+
+from ._weights import B32, INTEGERS, small
+
+_EIGHT = Vector(types.int32, 8)
+
+
+def quantised(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return rows (n, d) as int8 from -127 to 127 and the float32 scale (n, 1) of each; 1 for a row of zeros."""
+    scale = np.abs(values).max(axis=1, keepdims=True) / np.float32(127)
+    scale[scale == 0] = 1
+    return np.rint(values / scale).astype(np.int8), scale
+
+
+@intrinsic(prefer_literal=True)
+def _dot(typing, sums, w, x, form):
+    """Sums (8) plus the dot products of 4 weights and 4 activations each; x: 8 times the same 4 as one int32."""
+    form_ = form.literal_value
+
+    def code(context, builder, signature, arguments):
+        sums, w, x = arguments[:3]
+        x = builder.bitcast(x, B32)
+        if form_ != "portable" and "avx2" in compiled_for():  # |w| * (x with the sign of w): no sum of two overflows
+            magnitude = builder.select(builder.icmp_signed("<", w, constant(B32, 0)), builder.neg(w), w)
+            sixteen = ir.VectorType(ir.IntType(16), 16)
+            signed = call(builder, "llvm.x86.avx2.psign.b", B32, x, w)
+            pairs = call(builder, "llvm.x86.avx2.pmadd.ub.sw", sixteen, magnitude, signed)
+            fours = call(builder, "llvm.x86.avx2.pmadd.wd", sums.type, pairs, constant(sixteen, 1))
+            return builder.add(sums, fours)
+        wide = ir.VectorType(I32, 32)
+        products = builder.mul(builder.sext(w, wide), builder.sext(x, wide))
+        for first in range(4):
+            sums = builder.add(sums, shuffle(builder, products, products, range(first, 32, 4)))
+        return sums
+
+    return _EIGHT(_EIGHT, INTEGERS, _EIGHT, form), code
+
+
+@lru_cache
+def kernel(bits: int, segments: int, form: str):
+    """Return the kernel of codes into 16 * segments int8 values: sums y[32 * tile] on, for the tiles start to stop."""
+    block = 16 * bits
+
+    @nb.njit(cache=True, nogil=True)
+    def multiply(codes, table, x, y, start, stop):
+        blocks = len(x)  # 4 activations in an int32
+        for tile in range(start, stop):
+            a0, a1, a2, a3 = splat(0, 8), splat(0, 8), splat(0, 8), splat(0, 8)
+            for j in range(blocks):
+                at, four = (tile * blocks + j) * block, splat(x[j], 8)
+                a0 = _dot(a0, small(codes, at, 0, table, bits, segments, form), four, form)
+                a1 = _dot(a1, small(codes, at, 1, table, bits, segments, form), four, form)
+                a2 = _dot(a2, small(codes, at, 2, table, bits, segments, form), four, form)
+                a3 = _dot(a3, small(codes, at, 3, table, bits, segments, form), four, form)
+            store(y, tile * 32, a0)
+            store(y, tile * 32 + 8, a1)
+            store(y, tile * 32 + 16, a2)
+            store(y, tile * 32 + 24, a3)
+
+    return multiply
