@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from sklearn.isotonic import IsotonicRegression
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def nondominated(costs: Sequence) -> np.ndarray:
