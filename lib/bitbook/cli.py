@@ -81,7 +81,7 @@ def verify(arguments: argparse.Namespace) -> int:
 
 
 def recount(arguments: argparse.Namespace) -> int:
-    """Print the size of a file as a paper counts it, beside its real size."""
+    """Print the size of a file as a paper counts it, and its real size."""
     from bitbook import load
     from bitbook.codes import recount
 

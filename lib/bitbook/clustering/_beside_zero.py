@@ -20,10 +20,10 @@ def clusters_beside_zero(x: np.ndarray, k: int) -> Clusters:
     """
     if k < 1:
         raise ValueError(f"k must be at least 1, not {k}")
-    points, x = prepared(np.asarray(x))
+    x = np.asarray(x)
+    points, _ = prepared(x)
     zeros = int(np.count_nonzero(x == 0))
-    sides = [x[x < 0], x[x > 0]]
-    sides = [sort_weights(side) if side.size else None for side in sides]
+    sides = [sort_weights(signed) if signed.size else None for signed in (x[x < 0], x[x > 0])]
 
     @cache
     def side(which: int, groups: int) -> Clusters | None:

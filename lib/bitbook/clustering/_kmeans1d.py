@@ -25,9 +25,9 @@ def kmeans1d(x: np.ndarray | SortedWeights, k: int, *, weights: np.ndarray | Non
     """
     if k < 1:
         raise ValueError(f"k must be at least 1, not {k}")
-    points, x = prepared(x, importance=weights)
+    points, numbers = prepared(x, importance=weights)
     positions = _cheapest_positions(points, k)
-    return clusters_at(points, positions, points.intervals(positions)[1], 0.0, x)
+    return clusters_at(points, positions, points.intervals(positions)[1], 0.0, numbers)
 
 
 def kmeans1d_layers(

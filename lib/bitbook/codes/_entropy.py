@@ -115,7 +115,7 @@ class Source(Coder):
     def __init__(self, words: np.ndarray) -> None:
         self._stream = constriction.stream.stack.AnsCoder(words)
 
-    def transfer(self, frequencies: np.ndarray, sizes: np.ndarray, known: None) -> np.ndarray:
+    def transfer(self, frequencies: np.ndarray, sizes: np.ndarray, known: np.ndarray | None) -> np.ndarray:
         parts = zip(frequencies, sizes.tolist(), strict=True)
         return np.concatenate([self._stream.decode(_categorical(row), size) for row, size in parts])
 

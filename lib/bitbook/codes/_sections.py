@@ -74,7 +74,7 @@ class Writer:
         self._add(part, value.to_bytes(LENGTH_BYTES, "little"))
         self.bits += 8 * LENGTH_BYTES
 
-    def choose(self, ways: Sequence[Callable[[Writer], None]]) -> None:
+    def choose(self, ways: Sequence[Callable[[Writer], object]]) -> None:
         """Write in the way that takes the fewest bits, after one byte that tells which."""
         forks = []
         for index, way in enumerate(ways):

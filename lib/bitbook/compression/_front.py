@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.isotonic import IsotonicRegression
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def nondominated(costs: Sequence) -> np.ndarray:
+def nondominated(costs: ArrayLike) -> np.ndarray:
     """Return the indices of the rows that no other row matches or beats in every cost, sorted by the first cost.
 
     costs: (n, m), each column to be minimised. Of equal rows the first is kept.

@@ -62,7 +62,7 @@ def _seed(seed: int) -> None:
 
 
 class Run:
-    """One execution of a notebook, in a stage or played in Jupyter.
+    """One execution of a notebook, in a stage or interactively.
 
     parameters: the declared ones with the values in use. folder: where outputs go. work: the folder for checkpoints,
     kept between runs with the same parameters, inputs and code, held by this process alone.
@@ -94,13 +94,13 @@ class Run:
         self._rows: dict[tuple[str, str], dict[str, Any]] = {}
 
     def _open_store(self, code: str) -> Store:
-        """Take the store of this work; when played, a stage's if that has finished, else one of its own."""
+        """Take the store of this work; run interactively, a stage's if that has finished, else one of its own."""
         key = {"parameters": self.parameters, "inputs": self._inputs, "code": code}
         if self._stage:
             return Store(self._store_folder(key), key)
         if finished := Store.finished(self._store_folder(key), key):
             return finished
-        return Store(self._store_folder(key | {"played": True}), key | {"played": True})
+        return Store(self._store_folder(key | {"interactive": True}), key | {"interactive": True})
 
     def _store_folder(self, key: Mapping[str, Any]) -> Path:
         return root() / ".work" / self.name / key_of(key)
@@ -118,7 +118,7 @@ class Run:
         return {name: self._namespace[name] for name in declared}
 
     def _input(self, kind: str, key: str) -> Path:
-        """Return a file that another stage has made: in this stage's results, when played in any."""
+        """Return a file that another stage has made: in this stage's results, run interactively in any."""
         folders = [Path(self._stage["results"])] if self._stage else [root() / "results", root() / "results" / "full"]
         paths = [Results(f).network(key) if kind == "net" else Results(f).data(key) for f in folders]
         for path in paths:

@@ -27,7 +27,7 @@ def _lock(path: Path, *, wait: float | None) -> IO[str]:
     """Hold a lock that vanishes with this process; wait for another holder, at most `wait` seconds."""
     path.parent.mkdir(parents=True, exist_ok=True)
     file = open(path, "a+")  # noqa: SIM115  open as long as the lock is held
-    started, told = time.monotonic(), False
+    started, said = time.monotonic(), False
     while True:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -38,9 +38,9 @@ def _lock(path: Path, *, wait: float | None) -> IO[str]:
             if wait is not None and time.monotonic() - started >= wait:
                 file.close()
                 raise BlockingIOError(f"{message}: let it finish, or stop it") from None
-            if not told:
+            if not said:
                 print(f"{message}: waiting for it", file=sys.stderr, flush=True)
-                told = True
+                said = True
             time.sleep(0.2)
     file.truncate(0)
     file.write(str(os.getpid()))
