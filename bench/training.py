@@ -20,7 +20,8 @@ import torch
 from bitbook import tasks
 from bitbook.clustering import kmeans1d
 from bitbook.compression import weight_tensors
-from bitbook.methods import dpnet
+from bitbook.methods import dpnet, self_compression
+from bitbook.networks import channel_graph
 from bitbook.training import Recipe, distillation, fit, logits
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -82,6 +83,22 @@ def host_work(train: Callable[[int], None]) -> Counter:
     return counts[1] - counts[0]
 
 
+def shrinking(network: nn.Module, images: Tensor, labels: Tensor) -> None:
+    """Self-compression of a network with all its channels, and with every second one gone."""
+    graph = channel_graph.trace(network)
+    gone = {name: range(1, len(ids), 2) for name, ids in graph.layers.items() if not np.isin(ids, graph.fixed).any()}
+    half = channel_graph.remove(network, graph, gone, tolerance=None)
+    recipe = Recipe(epochs=1, batch_size=BATCH, optimiser="adam", learning_rate=1e-3)
+    scheme = self_compression.SelfCompression(gamma=0.01, every=0)
+
+    def train(student: nn.Module) -> None:
+        fit(copy.deepcopy(student), images, labels, recipe, seed=0, scheme=scheme, progress=False)
+
+    measured = rates({"all channels": lambda: train(network), "half of them": lambda: train(half)}, len(images))
+    for name, rate in measured.items():
+        print(f"shrinking   {name:20}  {rate:7.0f} images/s  {rate / measured['all channels']:5.2f} times (bar 1.6)")
+
+
 def main() -> None:
     task = tasks.get("cifar10")
     network = task.network(seed=0)
@@ -140,6 +157,7 @@ def main() -> None:
         work = host_work(lambda n, s=student, o=options: fit(s, stored[: n * BATCH], labels[: n * BATCH], half, **o))
         waiting = {operator: work[operator] for operator in WAITING if work[operator]}
         print(f"a step of   {name:20}  {work.total():7d} operators, of which may wait for a GPU: {waiting}")
+    shrinking(network, stored, labels)
     layers = list(weight_tensors(network).values())
     clustering = rates({"clustering": lambda: [kmeans1d(layer, 4) for layer in layers]}, 1)["clustering"]
     share = EPOCH / BATCH / EVERY / clustering / (EPOCH / friendly["DPQ, k = 4"])

@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "training": {"files", "networks", "datasets", "clustering", "codes"},
     "tasks": {"networks", "datasets", "training"},
     "runtime": {"codes", "kernels", "networks"},
+    "onnx": {"codes", "files", "runtime"},
     "compression": {"files", "clustering", "codes", "kernels", "networks", "datasets", "training", "tasks", "runtime"},
     "search": {
         "files",
@@ -48,7 +49,19 @@ MAY_IMPORT = {
     "cli": ANYTHING,
 }
 DOOR = ("bitbook.codes._compressed", "runtime")  # Compressed.to_module: the one import upward, inside of a function
-LAZY = {"pymoo", "dvc", "papermill", "nbconvert", "nbformat", "jupyter_client", "jinja2", "psutil", "ruamel"}
+LAZY = {
+    "pymoo",
+    "dvc",
+    "papermill",
+    "nbconvert",
+    "nbformat",
+    "jupyter_client",
+    "jinja2",
+    "psutil",
+    "ruamel",
+    "onnx",
+    "latex2mathml",
+}
 KERNEL = "bitbook.pipeline._kernel"  # a script of its own, which is nothing but IPython's kernel
 
 

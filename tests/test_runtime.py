@@ -105,3 +105,26 @@ def test_a_class_of_one_s_own_is_not_taken_for_ours():
     with pytest.raises(ValueError, match=r"lenet5 is no network of bitbook's.*into="):
         compressed.to_module()
     assert compressed.to_module(into=ours) is ours
+
+
+class Noted(torch.nn.Linear):
+    """A linear layer whose state dict holds what is no tensor, as those of quantised layers do."""
+
+    def get_extra_state(self):
+        return {"version": 3}
+
+    def set_extra_state(self, state):
+        self.version = state["version"]
+
+    def _save_to_state_dict(self, destination, prefix, keep_vars):
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        destination[f"{prefix}packed"] = (1, None)
+
+
+def test_state_that_is_no_tensor_stays_the_module_s_own():
+    state = {"0.weight": np.float32([[1, 2, 3], [4, 5, 6]]), "0.bias": np.float32([7, 8])}
+    file = Compressed.from_state(state, codes={}, codebooks={}, specification={}, dtype=np.float32)
+    filled = file.to_module(into=torch.nn.Sequential(Noted(3, 2)))
+    torch.testing.assert_close(filled(torch.ones(1, 3)), torch.tensor([[13.0, 23.0]]))
+    with pytest.raises(ValueError, match=r"differ in 0\.bias; give"):
+        file.to_module(into=torch.nn.Sequential(Noted(3, 2, bias=False)))

@@ -102,7 +102,8 @@ def _with_lookup(module: nn.Module, names: Mapping[str, str], compressed: Compre
 def _check(module: nn.Module, state: Mapping[str, Tensor]) -> dict[str, str]:
     """Return the file's name for each of the module's own; ValueError where one has what the other lacks."""
     plain = networks.plain_names(module)
-    entries = {name: v for name, v in module.state_dict(keep_vars=True).items() if not name.endswith(_NOT_STORED)}
+    values = {name: v for name, v in module.state_dict(keep_vars=True).items() if isinstance(v, torch.Tensor)}
+    entries = {name: value for name, value in values.items() if not name.endswith(_NOT_STORED)}
     if lazy := [name for name, value in entries.items() if is_lazy(value)]:
         raise ValueError(f"{', '.join(lazy)}: a lazy layer has no shape yet; run the module once before it is filled")
     shared = {id(value): plain[name] for name, value in entries.items() if plain[name] in state}

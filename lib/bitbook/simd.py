@@ -183,3 +183,17 @@ def less(typing, a, b):
 def select(typing, condition, a, b):
     """Lanes of a where the condition holds, of b elsewhere."""
     return a(condition, a, a), lambda context, builder, signature, arguments: builder.select(*arguments)
+
+
+@intrinsic
+def prefetch(typing, array, index):
+    """Ask for the cache line of an element that is soon needed; any index will do."""
+
+    def code(context, builder, signature, arguments):
+        data = context.make_array(array)(context, builder, arguments[0]).data
+        pointer = builder.bitcast(builder.gep(data, [arguments[1]]), I8.as_pointer())
+        hints = [ir.Constant(I32, hint) for hint in (0, 3, 1)]  # to read, into all caches, data
+        call(builder, "llvm.prefetch.p0", ir.VoidType(), pointer, *hints)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), code

@@ -1,7 +1,5 @@
 """Tasks: a data set, a network, the metrics that count and the recipe that trains it; the house's by name."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -52,20 +50,20 @@ class Task:
             return self.specification()
 
     def given_weights(self) -> dict[str, Tensor]:
-        """The state dict of the task's given weights, verified; where missing, fetched from their source.
+        """The state dict of the task's pretrained weights, verified; where missing, fetched from their source.
 
-        Raises ValueError for a task without given weights, DatasetMissing for those without an official source,
+        Raises ValueError for a task without pretrained weights, DatasetMissing for those without an official source,
         DownloadFailed and WeightsDamaged as their makers do.
         """
         if self.weights is None:
-            raise ValueError(f"task {self.name} has no given weights: train its network")
-        given = networks.GIVEN.get(self.weights) or networks.torchvision_weights(self.weights)
+            raise ValueError(f"task {self.name} has no pretrained weights: train its network")
+        source = networks.GIVEN.get(self.weights) or networks.torchvision_weights(self.weights)
         path = datasets.folder() / "weights" / f"{self.weights}.safetensors"
         if not path.exists():
-            if given.url is None:
+            if source.url is None:
                 raise datasets.DatasetMissing(f"task {self.name}: there are no weights at {path}")
-            path = datasets.download(given.url, path.with_name(given.url.rpartition("/")[2]), known_hash=None)
-        return given.read(path)
+            path = datasets.download(source.url, path.with_name(source.url.rpartition("/")[2]), known_hash=None)
+        return source.read(path)
 
     def test(self) -> datasets.Dataset:
         """The labelled images on which results are reported; each call counts as a read."""
@@ -133,7 +131,7 @@ def _cifar10(task: str, factory: str, **arguments: Any) -> Task:
 def _imagenet(name: str) -> Task:
     """The task of a name such as imagenet, imagenet-dev1000, imagenet-vgg16 or imagenet-dev1000-resnet50.
 
-    Its last part is a classifier of torchvision; without one it is the given SqueezeNet 1.1.
+    Its last part is a classifier of torchvision; without one it is the pretrained SqueezeNet 1.1.
     """
     from torchvision import models
 
@@ -175,7 +173,7 @@ TASKS: Mapping[str, Task] = {task.name: task for task in _TASKS}
 def get(name: str) -> Task:
     """The task of that name: one of TASKS, or imagenet[-SET][-NETWORK].
 
-    SET makes `imagenet-SET` the data set, whose folder lies beside the others; NETWORK is a classifier of torchvision
+    SET makes `imagenet-SET` the data set, whose folder lies among the others; NETWORK is a classifier of torchvision
     with its own weights. Raises ValueError for an unknown name.
     """
     if name == "imagenet" or name.startswith("imagenet-"):

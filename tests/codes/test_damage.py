@@ -194,6 +194,8 @@ def test_the_message_names_section_and_fault(files):
         decode(seal({**table, "version": 2}, payload))
     with pytest.raises(BitbookFormatError, match="checksum: does not match"):
         decode(files["scalar"][:-1])
+    with pytest.raises(BitbookFormatError, match=r"holds what it should not: a\\x1b\[31m\\u202e"):
+        decode(seal({**table, "a\x1b[31m\u202e": 1}, payload))
 
 
 @given(

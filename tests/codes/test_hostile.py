@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bitbook import BitbookFormatError, Compressed, GridCode, ScalarCode, SparseCode, load, save
-from bitbook.codes import decode
+from bitbook.codes import _sections, decode
 from bitbook.codes._container import CHECKSUM_BYTES, checksum
 from bitbook.codes._header import read_header, write_header
 from bitbook.codes._model import CONTEXTS, MAX_CELLS, Model, ModelFull
@@ -124,13 +124,29 @@ def test_a_model_does_not_outgrow_its_bound():
         model.rows(np.arange(CONTEXTS))
 
 
+def test_likely_symbols_take_no_more_work_than_their_bytes_allow(monkeypatch, tmp_path):
+    monkeypatch.setattr(_sections, "FREE_WORK", 1 << 17)
+    indices = np.zeros((1 << 9, 1 << 10), np.uint8)
+    indices[0, 0] = 1
+    parts = {"codes": {"a": ScalarCode(indices, "b")}, "codebooks": {"b": np.float16([0, 1])}, **REST}
+    save(Compressed(**parts), tmp_path / "a")  # packed: half a million symbols in 240 bytes would be refused
+    assert (tmp_path / "a").stat().st_size > indices.size // 8
+    assert load(tmp_path / "a").codes["a"].indices.sum() == 1
+    monkeypatch.setattr(_sections.Writer, "_affordable", lambda self, trial: True)
+    small = Compressed(**parts).to_bytes()
+    assert len(small) < 300
+    with pytest.raises(BitbookFormatError, match=r"a: .*takes more work than its bytes allow"):
+        decode(small)
+    assert decode(small, max_weights=1 << 20).codes["a"].indices.sum() == 1
+
+
 def forge(data: bytes, other: bytes, rng: np.random.Generator) -> bytes:
     """Return a file with a valid checksum and length, a few bytes of its header or payload changed."""
     start = 8 + int.from_bytes(data[:8], "little")
     body = bytearray(data[:-CHECKSUM_BYTES])
     first, last = (8, start) if rng.random() < 0.5 else (start, len(body))
     for _ in range(int(rng.integers(1, 4))):
-        at = int(rng.integers(first, last))
+        at = int(rng.integers(first, min(last, len(body))))  # a piece of the other file may have made it shorter
         match rng.integers(0, 4):
             case 0:
                 body[at] = int(rng.integers(0, 256))

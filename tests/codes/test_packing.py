@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from bitbook.codes._packing import CHUNK, fixed_bits, pack, packed_bytes, unpack
+from bitbook.codes._arrays import CHUNK, fixed_bits, pack, packed_bytes, unpack
 from hypothesis import given
 from hypothesis import strategies as st
 

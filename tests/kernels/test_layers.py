@@ -53,7 +53,8 @@ def test_networks_with_batch_norms_and_buffers_give_the_same(monkeypatch):
     specification = {"factory": "digits_cnn", "arguments": {"classes": 10}}
     compressed = coded(networks.build(specification, seed=0), batch_norm="whole")
     same(compressed, torch.rand(3, 1, 8, 8))
-    monkeypatch.setattr(layers, "MOST", {False: 0, True: 0})  # all by torch's matrix product, from decoded panels
+    monkeypatch.setattr(layers, "MOST_ROWS", 0)
+    monkeypatch.setattr(layers, "MOST_POSITIONS", 0)  # all by torch's matrix product, from decoded panels
     same(compressed, torch.rand(3, 1, 8, 8))
 
 

@@ -100,7 +100,7 @@ def test_convolutions(family, kernel, stride, dilation):
     images = rng.normal(size=(2, 6, 15, 14)).astype(np.float32)
     weights = torch.from_numpy(code.decode(books).astype(np.float64).reshape(40, 6, *kernel))
     expected = torch.nn.functional.conv2d(torch.from_numpy(images).double(), weights, None, stride, 0, dilation)
-    found = Lookup(code, books).convolve(images, kernel, stride, dilation)
+    found = Lookup(code, books).convolve(images, (kernel, stride, dilation))
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 

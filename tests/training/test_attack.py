@@ -6,7 +6,7 @@ import pytest
 import torch
 from bitbook import datasets, networks
 from bitbook.training import Recipe, evaluate, fit, top1
-from bitbook.training._attack import adversarial_training, pgd
+from bitbook.training._objective import adversarial_training, pgd
 from torch import nn
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from bitbook.training import cross_entropy
-from bitbook.training._distillation import distillation
+from bitbook.training._objective import distillation
 from scipy.special import log_softmax, rel_entr, softmax
 from torch import nn
 

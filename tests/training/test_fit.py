@@ -10,7 +10,7 @@ import pytest
 import torch
 from bitbook import datasets, networks, tasks
 from bitbook.training import Recipe, Scheme, cross_entropy, evaluate, fit
-from bitbook.training import _checkpoint as checkpoint
+from bitbook.training._state import load_checkpoint
 from torch import nn
 from torch.nn import functional as F
 
@@ -128,7 +128,7 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_training_done_again(tmp_path,
         data = bytearray(path.read_bytes())
         data[flipped] ^= 4
         path.write_bytes(data)
-        assert checkpoint.load(path) is None
+        assert load_checkpoint(tmp_path) is None
         assert "checkpoint.pt is damaged: set aside" in capsys.readouterr().err
     assert len(set(ends)) == 1
 
@@ -225,7 +225,7 @@ def test_a_training_that_diverges_stops_and_is_not_kept(tmp_path):
     labels, options = torch.zeros(4, dtype=torch.int64), {"folder": tmp_path, "name": "square", "objective": square}
     with pytest.raises(FloatingPointError, match=r"epoch 2 of 3 is inf with learning rate 1e\+200: lower"):
         fit(line(1.0), ONES, labels, recipe, seed=0, progress=False, **options)
-    assert len(checkpoint.load(tmp_path / "checkpoint.pt")["losses"]) == 1
+    assert len(load_checkpoint(tmp_path)["losses"]) == 1
 
 
 def test_images_that_fill_no_batch_are_left_out_and_loss_is_the_epochs_mean():

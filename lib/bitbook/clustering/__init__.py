@@ -1,29 +1,16 @@
 """Numbers in, numbers out: clusterings of weights, with NumPy and Numba alone."""
 
-from ._beside_zero import clusters_beside_zero
 from ._clusters import Clusters
 from ._compensated_rounding import InputFactor, compensated_rounding, input_factor
 from ._entropy_constrained import entropy_constrained
-from ._kmeans1d import kmeans1d, kmeans1d_layers
+from ._kmeans1d import clusters_beside_zero, kmeans1d, kmeans1d_layers
 from ._nearest import nearest_codewords
 from ._sorted_weights import SortedWeights, sort_weights
 from ._uniform_bins import UniformBins, uniform_bins
 from ._vector_kmeans import VectorClusters, vector_kmeans
 
 __all__ = [
-    "Clusters",
-    "InputFactor",
-    "SortedWeights",
-    "UniformBins",
-    "VectorClusters",
-    "clusters_beside_zero",
-    "compensated_rounding",
-    "entropy_constrained",
-    "input_factor",
-    "kmeans1d",
-    "kmeans1d_layers",
-    "nearest_codewords",
-    "sort_weights",
-    "uniform_bins",
-    "vector_kmeans",
-]
+    "Clusters", "InputFactor", "SortedWeights", "UniformBins", "VectorClusters", "clusters_beside_zero",
+    "compensated_rounding", "entropy_constrained", "input_factor", "kmeans1d", "kmeans1d_layers", "nearest_codewords",
+    "sort_weights", "uniform_bins", "vector_kmeans",
+]  # fmt: skip

@@ -12,10 +12,10 @@ from ._sorted_weights import SortedWeights
 class Clusters:
     """Contiguous clusters of weights, in ascending order."""
 
-    values: np.ndarray  # (k,) float64: the shared values
+    values: np.ndarray  # (k,) float64: the centroids
     counts: np.ndarray  # (k,) int64: weights per cluster
     borders: np.ndarray  # (k - 1,) float64: weight w belongs to cluster searchsorted(borders, w, side="right")
-    cost: float  # summed squared error, times importance where that was given
+    cost: float  # summed squared error, times importance where there is one
     labels: np.ndarray | None  # shape of the weights, smallest unsigned type; None for clusters of SortedWeights
 
     @property

@@ -1,6 +1,4 @@
-"""Rounding to a codebook column by column, each column making up for the errors of those before it."""
-
-from __future__ import annotations
+"""GPTQ rounding to a codebook: column by column, each making up for the errors of those before it."""
 
 from dataclasses import dataclass
 
@@ -54,13 +52,13 @@ def compensated_rounding(
     weights: (outputs, inputs). moments: (inputs, inputs), the sum of x x^T over the layer's inputs x, or their
     `input_factor`, which then settles the damping. values: (k,) ascending. Columns are rounded in falling order of
     their moment; what a column's rounding does to the outputs is taken back, as far as the later columns can, by
-    changing those before they are rounded in turn. code_lengths: (k,) bits of each index; then `price` x bits is added
-    to each squared error, in units of a column of average weight.
-    damping: added to the diagonal, as a share of its mean, so that inputs that hardly occur do no harm. kept: bool,
-    (outputs, inputs); all other weights become zero, and their index is 0.
-    Returns (outputs, inputs) of the smallest unsigned type. Raises ValueError for shapes that do not fit, for values
-    that do not ascend, and for NaN or infinities. Source: arXiv 2210.17323 (GPTQ), equations 2 and 3 and the Cholesky
-    form of section 3.3; the price of bits is our addition.
+    changing those before they are rounded in turn. code_lengths: (k,) bits of each index; then `price` (the
+    rate-distortion weight) x bits is added to each squared error, in units of a column of average weight. damping:
+    added to the diagonal, as a share of its mean, so that inputs that hardly occur do no harm. kept: bool, (outputs,
+    inputs); all other weights become zero, and their index is 0. Returns (outputs, inputs) of the smallest unsigned
+    type. Raises ValueError for shapes that do not fit, for values that do not ascend, and for NaN or infinities.
+    Source: arXiv 2210.17323 (GPTQ), equations 2 and 3 and the Cholesky form of section 3.3; the weighted bits are our
+    addition.
     """
     weights, values = np.asarray(weights, np.float64), np.asarray(values, np.float64)
     outputs, inputs = weights.shape
@@ -98,7 +96,7 @@ def _round(weights, factor, values, costs, importance, kept, indices):
                 continue
             right = np.searchsorted(values, w[j])
             best, best_cost = 0, np.inf
-            # With prices a value beyond the two neighbours may be cheaper: one more on either side is enough.
+            # With weighted bits a value beyond the two neighbours may be cheaper: one more on either side is enough.
             for c in range(max(right - 2, 0), min(right + 1, last) + 1):
                 cost = (w[j] - values[c]) ** 2 * importance[j] + costs[c]
                 if cost < best_cost:

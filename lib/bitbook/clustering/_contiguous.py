@@ -12,12 +12,12 @@ def _cost(mass, first, source, start, end):
 
 
 @nb.njit(cache=True, nogil=True)
-def last_borders(mass, first, source, price, target, parent, queue, begins):
-    """For every end j > 0: target[j] = price + min over i < j of source[i] + squared error of the cluster (i, j].
+def last_borders(mass, first, source, penalty, target, parent, queue, begins):
+    """For every end j > 0: target[j] = penalty + min over i < j of source[i] + squared error of the cluster (i, j].
 
     mass, first: (n + 1,) prefix sums; source, target: (n + 1,) float64, both less the sum of squares up to their
     position; parent: (n + 1,) whole numbers, the minimising i; queue, begins: the same, scratch. source may be target:
-    then the number of clusters is free and each costs its price.
+    then the number of clusters is free and each costs its penalty.
 
     The squared error is concave Monge: of two starts, the later one, once cheaper, stays so. The queue holds the starts
     that are cheapest for some end still to come, each with the first such end. A new start takes over shortly after the
@@ -31,7 +31,7 @@ def last_borders(mass, first, source, price, target, parent, queue, begins):
         while head + 1 < size and begins[head + 1] <= j:
             head += 1
         parent[j] = queue[head]
-        target[j] = price + _cost(mass, first, source, queue[head], j)
+        target[j] = penalty + _cost(mass, first, source, queue[head], j)
         low = j + 1
         while size > head:
             low = max(begins[size - 1], j + 1)

@@ -1,4 +1,4 @@
-"""Entropy-constrained clustering in one dimension: least squared error plus the price of the coded bits."""
+"""Entropy-constrained clustering in one dimension: least squared error plus weighted bits."""
 
 import numba as nb
 import numpy as np
@@ -21,13 +21,13 @@ def entropy_constrained(
 ) -> Clusters:
     """Cluster numbers so that squared error + price * bits is least, for bits the entropy of the labels.
 
-    x: any shape, finite; or SortedWeights, then the result has no labels. price: squared error that one bit is worth; a
-    uniform quantiser of step s trades them at about s**2 * log(2) / 6. counts, importance: shape of x, as in
-    `sort_weights`; to merge neighbouring bins, give their means and counts. zero: one value is exactly 0, its cluster
-    holds the zeros and what is cheapest there. resolution: up to so many distinct numbers (None: any number) the result
-    is the best of all contiguous clusters, in time that grows with their square; above, borders are chosen among so
-    many positions, then refined around the best ones down to single numbers.
-    Raises ValueError for a price that is not above zero, and as `sort_weights` does.
+    x: any shape, finite; or SortedWeights, then the result has no labels. price: the rate-distortion weight, squared
+    error that one bit is worth; a uniform quantiser of step s trades them at about s**2 * log(2) / 6. counts,
+    importance: shape of x, as in `sort_weights`; to merge neighbouring bins, give their means and counts. zero: one
+    value is exactly 0, its cluster holds the zeros and what is cheapest there. resolution: up to so many distinct
+    numbers (None: any number) the result is the best of all contiguous clusters, in time that grows with their square;
+    above, borders are chosen among so many positions, then refined around the best ones down to single numbers. Raises
+    ValueError for a price that is not above zero, and as `sort_weights` does.
 
     The code lengths are part of what is optimised: -log2(share) are the best ones for given clusters, so the result is
     a fixed point of choosing clusters and code lengths in turn, and the best of them.

@@ -17,7 +17,7 @@ class SortedWeights:
 
     values: np.ndarray  # (m,) float64, distinct, ascending
     counts: np.ndarray  # (m + 1,) int64: how many weights lie before each value
-    mass: np.ndarray  # (m + 1,) float64: their importance, summed; the counts themselves where none was given
+    mass: np.ndarray  # (m + 1,) float64: their importance, summed; the counts themselves where there is no other
     first: np.ndarray  # (m + 1,) float64: sums of importance * (value - centre)
     second: np.ndarray  # (m + 1,) float64: sums of importance * (value - centre)**2
     centre: float
@@ -123,7 +123,7 @@ def _accumulate(x, number, mass, centre, distinct, plain):
         counts[m + 1] += 1 if plain else number[n]
         term = 1.0 if plain else mass[n]
         for power in range(3):
-            # Compensated (Kahan): the error stays at one rounding, a plain sum's would grow with the number of weights.
+            # Kahan: the error stays at one rounding, a plain sum's would grow with the number of weights.
             step = term - lost[power]
             new = total[power] + step
             lost[power] = (new - total[power]) - step

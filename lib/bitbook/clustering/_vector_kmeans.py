@@ -27,27 +27,23 @@ def vector_kmeans(
     *,
     iterations: int = 100,
     annealing: str = "SR-C",
-    temperature: float | None = None,
-    power: float = 1.0,
     seed: int = 0,
     threads: int | None = None,
 ) -> VectorClusters:
     """Find k codewords for rows by Lloyd's iterations under noise that fades.
 
     rows: (n, d) float, finite. annealing: "SR-C" adds noise of the rows' spread to the rows that are averaged, "SR-D"
-    noise of the codewords' spread to the codewords, "none" nothing; times temperature * (1 - step / iterations)**power.
-    The published schedule is 1 and 0.5; the defaults, 2 or 0.15 and 1, end lower. Starts like k-means++; a codeword
-    that lost its rows moves to a badly served row. Fewer than k distinct rows give that many codewords. Memory is of
-    the order of rows and codebook; the result depends on the seed, not on the threads.
-    Raises ValueError for k < 1, an unknown annealing, or rows that are no matrix, empty or not finite.
-    Source: LSQ++ (Martinez et al., 2018) for SR-C and SR-D; arXiv 2010.15703 for their use on weights.
+    noise of the codewords' spread to the codewords, "none" nothing; times temperature * (1 - step / iterations). The
+    published temperature is 1, with the root of what is in brackets; ours, 2 or 0.15, end lower. Starts like k-means++;
+    a codeword that lost its rows moves to a badly served row. Fewer than k distinct rows give that many codewords.
+    Memory is of the order of rows and codebook; the result depends on the seed, not on the threads. Raises ValueError
+    for k < 1, an unknown annealing, or rows that are no matrix, empty or not finite. Source: LSQ++ (Martinez et al.,
+    2018) for SR-C and SR-D; arXiv 2010.15703 for their use on weights.
     """
     if k < 1:
         raise ValueError(f"k must be at least 1, not {k}")
     if annealing not in TEMPERATURE:
         raise ValueError(f"annealing must be one of {', '.join(TEMPERATURE)}, not {annealing!r}")
-    if temperature is None:
-        temperature = TEMPERATURE[annealing]
     rows = checked(rows, "rows")
     if rows.ndim != 2:
         raise ValueError(f"rows must be a matrix (n, d), not of shape {rows.shape}: cut the weights into subvectors")
@@ -60,7 +56,7 @@ def vector_kmeans(
         codebook = _seed(tiles, n, k, generator, workers)
         labels = assign(tiles, codebook, workers)
         for step in range(1, iterations + 1):
-            heat = temperature * (1 - step / iterations) ** power
+            heat = TEMPERATURE[annealing] * (1 - step / iterations)
             means, counts = _means(tiles, labels, n, len(codebook), workers)
             empty = np.flatnonzero(counts == 0)
             if len(empty):

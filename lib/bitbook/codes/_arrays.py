@@ -1,6 +1,4 @@
-"""Small checks and conversions that all codes share."""
-
-from __future__ import annotations
+"""Arrays in and out: checks, conversions, and indices at a fixed number of bits."""
 
 from collections.abc import Mapping
 
@@ -11,7 +9,7 @@ SMALLEST, LARGEST = float(np.finfo(np.float32).smallest_normal), float(np.finfo(
 FLOATS: dict[str, np.dtype] = {"f2": np.dtype("<f2"), "f4": np.dtype("<f4")}
 _EXACT = ("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "c8", "c16")  # stored as they are: never rounded
 NUMBERS = FLOATS | {kind: np.dtype(f"<{kind}") for kind in _EXACT}
-CHUNK = 1 << 20  # indices looked at together: bounds the memory beside them
+CHUNK = 1 << 20  # indices taken together: bounds the memory that this needs
 
 
 def frozen(array: np.ndarray, dtype: np.dtype | None = None) -> np.ndarray:
@@ -89,3 +87,37 @@ def rounded(values: np.ndarray, bits: int) -> np.ndarray:
     spare = 10 - bits
     whole = values.astype(np.float16).view(np.uint16).astype(np.uint32)
     return (whole + (1 << spare >> 1) >> spare << spare).astype(np.uint16).view(np.float16)
+
+
+def fixed_bits(count: int) -> int:
+    """Return the bits that tell `count` values apart: ceil(log2 count), 0 for one value."""
+    return max(int(count) - 1, 0).bit_length()
+
+
+def packed_bytes(count: int, bits: int) -> int:
+    """Return the bytes that `count` indices of `bits` bits take."""
+    return (count * bits + 7) // 8
+
+
+def pack(indices: np.ndarray, bits: int) -> bytes:
+    """Return indices (n,) below 2**bits as bytes; the last byte is filled with zeros."""
+    parts = []
+    for start in range(0, len(indices), CHUNK):
+        wide = indices[start : start + CHUNK, None].astype("<u4").view(np.uint8)  # (n, 4)
+        planes = np.unpackbits(wide, axis=1, count=bits, bitorder="little")  # (n, bits)
+        parts.append(np.packbits(planes, bitorder="little").tobytes())
+    return b"".join(parts)
+
+
+def unpack(data: bytes | memoryview, count: int, bits: int) -> np.ndarray:
+    """Return the `count` indices that `pack` wrote, in the smallest unsigned type; data has packed_bytes bytes."""
+    groups = -(-count // 8)  # eight indices fill `bits` bytes
+    padded = np.zeros((groups + 1) * bits + 8, np.uint8)
+    padded[: len(data)] = np.frombuffer(data, np.uint8)
+    indices = np.empty((groups, 8), smallest_unsigned(1 << bits))
+    for place in range(8):
+        byte, shift = divmod(place * bits, 8)
+        word = np.dtype("<u2" if shift + bits <= 16 else "<u4" if shift + bits <= 32 else "<u8")
+        column = np.ndarray((groups,), word, padded, offset=byte, strides=(bits,))  # one word from each group
+        indices[:, place] = column >> shift & ((1 << bits) - 1)
+    return indices.ravel()[:count]

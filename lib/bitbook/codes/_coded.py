@@ -1,16 +1,15 @@
 """Coded: codes with the codebooks that they refer to."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 
 from ._arrays import small_floats
 from ._code import Code
 from ._entropy import entropy_bits
-from ._scalar import ScalarCode
+from ._indexed import ScalarCode
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +23,7 @@ class Coded:
     codebooks: Mapping[str, np.ndarray]
 
     @classmethod
-    def by_layer(cls, layers: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Coded:
+    def by_layer(cls, layers: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Self:
         """Return scalar codes with a codebook for each tensor, of the tensor's name, float16 where that holds it.
 
         Args:
@@ -50,7 +49,7 @@ class Coded:
     def counts(self) -> dict[str, np.ndarray]:
         """Return how often each symbol is used over all tensors, (k,), by codebook or by a table that a code names.
 
-        A code that needs no codebook, or has positions beside it, counts these in tables of its own (`Code.counts`).
+        A code that needs no codebook, or has positions as well, counts these in tables of its own (`Code.counts`).
         """
         tables: dict[str, np.ndarray] = {}
         for code in self.codes.values():
@@ -62,13 +61,13 @@ class Coded:
         """Return the bits of all symbols by the zero-order entropy of their tables."""
         return sum(map(entropy_bits, self.counts().values()))
 
-    def without_unused(self) -> Coded:
+    def without_unused(self) -> Self:
         """Return the same weights without codebooks and codebook entries that nothing uses."""
         used = {name: counts > 0 for name, counts in self.counts().items() if name in self.codebooks}
         numbers = {name: np.cumsum(mask) - mask for name, mask in used.items()}
         codes = {name: code.renumbered(numbers) for name, code in self.codes.items()}
-        return Coded(codes, {name: self.codebooks[name][mask] for name, mask in used.items()})
+        return type(self)(codes, {name: self.codebooks[name][mask] for name, mask in used.items()})
 
-    def with_indices(self, indices: Mapping[str, np.ndarray]) -> Coded:
+    def with_indices(self, indices: Mapping[str, np.ndarray]) -> Self:
         """Return scalar codes with other indices, in the shape of each tensor, into the same codebooks."""
         return replace(self, codes={name: replace(code, indices=indices[name]) for name, code in self.codes.items()})

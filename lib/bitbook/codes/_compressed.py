@@ -206,7 +206,7 @@ class Compressed:
 
     def summary(self) -> str:
         """Return what is coded and what is dense, tensor by tensor, with the notes of whoever compressed it."""
-        from ._summary import summary
+        from ._words import summary
 
         return summary(self)
 

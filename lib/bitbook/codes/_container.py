@@ -1,7 +1,5 @@
 """The file: Compressed to bytes and back, with nothing believed that was not checked."""
 
-from __future__ import annotations
-
 import hashlib
 import math
 import os
@@ -16,16 +14,17 @@ from bitbook.files import write_atomically
 from ._arrays import NUMBERS, read_shape, spell_shape
 from ._code import Code
 from ._compressed import Compressed
-from ._errors import BitbookFormatError
-from ._header import group, read_header, ungroup, write_header
+from ._header import BitbookFormatError, group, read_header, ungroup, write_header
 from ._ledger import Ledger, Row
-from ._limits import default_max_weights
-from ._sections import Reader, Writer
+from ._sections import Codebooks, Reader, Writer
 from ._sparse import INNER, SparseCode
 
 Described = Mapping[str, list[str]]  # name -> the words that the header says of it
 KINDS: dict[str, type[Code]] = {**INNER, SparseCode.kind: SparseCode}
 CHECKSUM_BYTES = 8
+FEWEST, MOST = 1 << 26, 1 << 31
+PER_BYTE = 64  # numbers that a byte may stand for in a large file: an eighth of a bit each
+MEMORY = 8  # bytes that a number takes while a file is read and decoded
 OPTIONAL = ("epsilon", "half_source")  # fields that the header has only where they differ from their default
 
 
@@ -64,12 +63,11 @@ def decode(data: bytes, *, max_weights: int | None = None) -> Compressed:
     max_weights: numbers that the file may claim, by default 2**26 or 64 for each byte of the file, whichever is more,
     but at most 2**31 and what the memory at hand can hold.
     """
-    if max_weights is None:
-        max_weights = default_max_weights(len(data))
     if checksum(data[:-CHECKSUM_BYTES]) != data[-CHECKSUM_BYTES:]:
         raise BitbookFormatError("checksum", "does not match: the file is damaged, cut off, or no bitbook file")
     table, start = read_header(data)
-    reader = Reader(data[start:-CHECKSUM_BYTES], max_weights)
+    limit = _default_max_weights(len(data)) if max_weights is None else max_weights
+    reader = Reader(data[start:-CHECKSUM_BYTES], limit, max_work=max_weights or 0)
     try:
         reader.section = "header"
         described = ungroup(table)
@@ -103,18 +101,20 @@ def describe(code: Code) -> str:
     return f"{code.kind} {spell_shape(code.shape)} {code.describe()}".rstrip()
 
 
-def _write_codes(codes: Mapping[str, Code], codebooks: Mapping[str, np.ndarray], writer: Writer) -> list[str]:
+def _write_codes(codes: Mapping[str, Code], codebooks: Codebooks, writer: Writer) -> list[str]:
+    writer.codebooks = codebooks
     for name, code in sorted(codes.items()):
         writer.section = name
-        code.write(writer, codebooks)
+        code.write(writer)
     return group({name: describe(code) for name, code in sorted(codes.items())})
 
 
-def _read_codes(described: Described, reader: Reader, codebooks: Mapping[str, np.ndarray]) -> dict[str, Code]:
+def _read_codes(described: Described, reader: Reader, codebooks: Codebooks) -> dict[str, Code]:
+    reader.codebooks = codebooks
     codes: dict[str, Code] = {}
     for name, (kind, shape, *words) in described.items():
         reader.section = name
-        codes[name] = KINDS[kind].read(words, reader.claim(read_shape(shape)), reader, codebooks)
+        codes[name] = KINDS[kind].read(words, reader.claim(read_shape(shape)), reader)
         reader.require(describe(codes[name]) == " ".join([kind, shape, *words]), "is not described canonically")
     return codes
 
@@ -142,7 +142,7 @@ def _read_numbers(part: str, parts: Mapping[str, Described], reader: Reader) -> 
     return {name: arrays[name] for name in described}
 
 
-def coded_bytes(codes: Mapping[str, Code], codebooks: Mapping[str, np.ndarray]) -> int:
+def coded_bytes(codes: Mapping[str, Code], codebooks: Codebooks) -> int:
     """Return the exact bytes of these codes in a file of their own, without header and codebooks: for searches."""
     writer = Writer()
     _write_codes(codes, codebooks, writer)
@@ -162,3 +162,17 @@ def save(compressed: Compressed, path: str | os.PathLike[str]) -> None:
 def load(path: str | os.PathLike[str], *, max_weights: int | None = None) -> Compressed:
     """Read a file; BitbookFormatError where it is not whole and true, or claims too much: see `decode`."""
     return decode(Path(path).read_bytes(), max_weights=max_weights)
+
+
+def _default_max_weights(size: int) -> int:
+    """Return how many numbers a file of `size` bytes may claim where the caller sets no limit."""
+    return min(MOST, max(FEWEST, PER_BYTE * size), _memory_at_hand() // MEMORY)
+
+
+def _memory_at_hand() -> int:
+    """Return the bytes of memory that are available, on Linux; elsewhere half of what there is."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")) << 10
+    except (OSError, StopIteration):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2 if hasattr(os, "sysconf") else MOST

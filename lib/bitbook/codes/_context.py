@@ -5,8 +5,6 @@ of a weight comes from what its output channel, its input channel and its own ke
 from its neighbours in the kernel. All in whole numbers.
 """
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Iterator
@@ -17,7 +15,7 @@ from ._model import FINE, FLAT, LEVEL_OF, MEANS, STEP, bucket
 from ._prediction import FRACTION, factors
 
 MAX_KERNEL = 49  # places of a kernel; a larger one is read as more input channels
-BLOCK = 1 << 16  # symbols coded at once: bounds the memory beside the symbols themselves
+BLOCK = 1 << 16  # symbols coded at once: bounds the memory on top of the symbols themselves
 CHANNEL_PRIOR = 6  # symbols that the tensor's mean magnitude counts for in that of a channel
 KERNEL_PRIOR = 12  # symbols that the channels' mean magnitude counts for in that of a kernel
 LARGEST = 1 << 22  # magnitude expected from the channels; keeps what follows within 32 bits

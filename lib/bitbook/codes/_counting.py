@@ -1,24 +1,21 @@
-"""How each paper counts the size of a network: rules beside the file's own bytes, never mixed with them.
+"""How each paper counts the size of a network: its rule, never mixed with the file's own bytes.
 
 A rule is a formula over numbers that the paper gives (`..._bits`) and a reading of these numbers off a file. A file
 whose codes the rule says nothing about is refused with ValueError.
 """
 
-from __future__ import annotations
-
+import heapq
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from math import inf, log2, prod
 
 import numpy as np
 
+from ._arrays import fixed_bits
 from ._compressed import Compressed
 from ._entropy import entropy_bits
-from ._huffman import huffman_bits
-from ._packing import fixed_bits
-from ._scalar import ScalarCode
+from ._indexed import ScalarCode, VectorCode
 from ._sparse import SparseCode
-from ._vector import VectorCode
 
 FLOAT = 32  # bits of a number that is not compressed
 HAN_INDEX_BITS = 4  # of a distance between weights, in the file that the authors released
@@ -48,6 +45,24 @@ class Shared:
     places: np.ndarray
     values: np.ndarray
     k: int
+
+
+def huffman_bits(counts: np.ndarray) -> int:
+    """Return the total bits of the Huffman code of symbols with these counts, without its table.
+
+    counts: (k,) whole numbers >= 0; symbols that do not occur get no code. A single symbol takes one bit each time.
+    Every merge of two subtrees adds one bit to all symbols below it (Huffman 1952).
+    """
+    heap = [int(count) for count in counts if count]
+    if len(heap) == 1:
+        return heap[0]
+    heapq.heapify(heap)
+    bits = 0
+    while len(heap) > 1:
+        merged = heapq.heappop(heap) + heapq.heappop(heap)
+        bits += merged
+        heapq.heappush(heap, merged)
+    return bits
 
 
 def moea(compressed: Compressed) -> list[Count]:
@@ -160,11 +175,11 @@ def _indexed(compressed: Compressed, rule: str) -> Iterator[tuple[np.ndarray, in
 
 
 def _shared(compressed: Compressed, rule: str) -> Iterator[Shared]:
-    """Yield each layer as shared values, zeros apart."""
+    """Yield each layer by the values of its weights, zeros apart."""
     for name, code in compressed.codes.items():
         inner = code.inner if isinstance(code, SparseCode) else code
         if not isinstance(inner, ScalarCode) or inner.scales is not None:
-            raise ValueError(f"{name}: {rule} counts shared values and zeros without scales, not a {code.kind} code")
+            raise ValueError(f"{name}: {rule} counts values and zeros without scales, not a {code.kind} code")
         book = compressed.codebooks[inner.codebook]
         used = inner.indices[book[inner.indices] != 0]
         numbers = np.cumsum(book != 0) - 1  # (k,) of each nonzero value

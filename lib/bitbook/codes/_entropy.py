@@ -4,8 +4,7 @@ A model's frequencies are whole numbers that sum to 2**24 - k for k symbols; con
 scales by exactly 1 and no rounding of floats takes part.
 """
 
-from __future__ import annotations
-
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Hashable
 from dataclasses import dataclass
@@ -16,6 +15,8 @@ import numpy as np
 from ._arrays import smallest_unsigned
 from ._context import Field, flat_blocks
 from ._model import CONTEXTS, PRECISION, Model, in_steps
+
+STEP = 1 << 13  # work of coding a block, however small
 
 
 @dataclass(frozen=True)
@@ -43,9 +44,14 @@ def entropy_bits(counts: np.ndarray) -> float:
 
 
 class Coder(ABC):
-    """Moves symbols through a model; `transfer` of the subclasses takes them to or from the stream."""
+    """Moves symbols through a model; `transfer` of the subclasses takes them to or from the stream.
+
+    work: what the symbols so far took: one each, one for each frequency computed, STEP for each step.
+    """
 
     model: Model
+    work: int = 0
+    max_work: float = math.inf
 
     @abstractmethod
     def transfer(self, frequencies: np.ndarray, sizes: np.ndarray, known: np.ndarray | None) -> np.ndarray:
@@ -78,6 +84,9 @@ class Coder(ABC):
         used = np.flatnonzero(sizes)
         sizes = sizes[used]
         order = np.argsort(contexts, kind="stable") if len(used) > 1 else slice(None)
+        self.work += STEP + len(contexts) + len(used) * self.model.alphabet
+        if self.work > self.max_work:
+            raise ValueError("takes more work than its bytes allow; load it with max_weights of your own")
         rows = self.model.rows(used)
         ordered = self.transfer(self.model.frequencies(rows), sizes, None if known is None else known[order])
         cells = np.repeat(np.arange(len(used)) * self.model.alphabet, sizes) + ordered
@@ -112,7 +121,8 @@ class Trial(Coder):
 class Source(Coder):
     """Takes symbols from a stream."""
 
-    def __init__(self, words: np.ndarray) -> None:
+    def __init__(self, words: np.ndarray, max_work: float = math.inf) -> None:
+        self.max_work = max_work
         self._stream = constriction.stream.stack.AnsCoder(words)
 
     def transfer(self, frequencies: np.ndarray, sizes: np.ndarray, known: np.ndarray | None) -> np.ndarray:

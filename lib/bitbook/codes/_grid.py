@@ -1,18 +1,15 @@
 """GridCode: whole numbers times a power of two, with a bit depth of its own for each output channel."""
 
-from __future__ import annotations
-
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 
 from ._arrays import frozen
-from ._code import Codebooks
+from ._code import Code, Shape, needs_axis
 from ._entropy import Alphabet
-from ._sections import Reader, Writer
+from ._sections import Codebooks, Reader, Writer
 
 MAX_DEPTH = 16
 LOWEST, HIGHEST = -64, 63  # exponents
@@ -22,7 +19,7 @@ EXPONENTS = Alphabet(HIGHEST - LOWEST + 1, "exponents")
 
 
 @dataclass(frozen=True, eq=False)
-class GridCode:
+class GridCode(Code):
     """Weights 2**exponent * value, with value in -2**(depth-1)..2**(depth-1)-1 (Self-Compressing Networks, equation 1).
 
     values: whole numbers in the shape of the tensor, (out, ...). depths: (out,) bits of each output channel, 0..16; a
@@ -35,8 +32,7 @@ class GridCode:
     kind: ClassVar[str] = "grid"
 
     def __post_init__(self) -> None:
-        if np.ndim(self.values) == 0:
-            raise ValueError("values: a code needs an axis; store a single number dense")
+        needs_axis(np.shape(self.values), "values")
         limits = {"depths": (0, MAX_DEPTH), "exponents": (LOWEST, HIGHEST), "values": (-(2**15), 2**15 - 1)}
         for name, (low, high) in limits.items():
             array = np.asarray(getattr(self, name))
@@ -53,15 +49,11 @@ class GridCode:
             raise ValueError("exponents: must be 0 where the depth is 0")
 
     @property
-    def shape(self) -> tuple[int, ...]:
+    def shape(self) -> Shape:
         """Shape of the tensor."""
         return self.values.shape
 
-    def check(self, codebooks: Codebooks) -> None:
-        """Do nothing: the code needs no codebook."""
-
     def decode(self, codebooks: Codebooks) -> np.ndarray:
-        """Return the weights as float32 in the shape of the tensor."""
         exponents = self.exponents.reshape(-1, *[1] * (len(self.shape) - 1)).astype(np.int32)
         return np.ldexp(self.values.astype(np.float32), exponents)
 
@@ -71,15 +63,7 @@ class GridCode:
         values = {depth: self.values[self.depths == depth].ravel().astype(np.int32) for depth in depths}
         return {f"depth {d}": np.bincount(v + (1 << d - 1), minlength=1 << d) for d, v in values.items()}
 
-    def renumbered(self, numbers: Mapping[str, np.ndarray]) -> GridCode:
-        """Return the code itself: it has no codebook."""
-        return self
-
-    def describe(self) -> str:
-        """Return nothing: all is in the sections."""
-        return ""
-
-    def write(self, writer: Writer, codebooks: Codebooks, mask: np.ndarray | None = None) -> None:
+    def write(self, writer: Writer, mask: np.ndarray | None = None) -> None:
         """Write depths, exponents, and the values of all channels of equal depth together."""
         writer.symbols("scales", self.depths, DEPTHS)
         writer.symbols("scales", self.exponents[self.depths > 0] - LOWEST, EXPONENTS)
@@ -88,15 +72,7 @@ class GridCode:
             writer.symbols("codes", self.values[self.depths == depth].astype(np.int32) + alphabet.size // 2, alphabet)
 
     @classmethod
-    def read(
-        cls,
-        words: list[str],
-        shape: tuple[int, ...],
-        reader: Reader,
-        codebooks: Codebooks,
-        mask: np.ndarray | None = None,
-    ) -> GridCode:
-        """Return what was written."""
+    def read(cls, words: list[str], shape: Shape, reader: Reader, mask: np.ndarray | None = None) -> Self:
         depths = reader.symbols("scales", reader.claim(shape[:1]), DEPTHS)
         exponents = np.zeros(len(depths), np.int8)
         used = reader.claim((int((depths > 0).sum()),))

@@ -1,12 +1,9 @@
 """The header: one line of canonical JSON inside that of a safetensors file with one tensor of bytes."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from typing import Any
 
-from ._errors import BitbookFormatError
 from ._names import check_name, count_words, lengthen, shorten
 
 KEY = "bitbook"
@@ -14,6 +11,19 @@ VERSION = 1
 PARTS = ("codebooks", "codes", "batch_norm", "dense")  # of the table: lines of descriptions and names
 MAX_NAMES = 1 << 14  # of a part: bounds the memory
 MAX_WORDS = 1 << 17  # of all names, as words and numbers: bounds the time to spell them
+
+
+class BitbookFormatError(ValueError):
+    """A file is not a whole and true bitbook file; the message names the section and the fault."""
+
+    def __init__(self, section: str, fault: str) -> None:
+        self.section, self.fault = _printable(section), _printable(fault)
+        super().__init__(f"{self.section}: {self.fault}")
+
+
+def _printable(text: str) -> str:
+    """Return a text without control characters: what a forged file says must not reach the terminal as such."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def canonical(value: Any) -> str:

@@ -1,9 +1,8 @@
-"""The ledger: where every byte of a file goes, beside what entropy allows."""
-
-from __future__ import annotations
+"""The ledger: where every byte of a file goes, and what entropy allows."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Self
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class Ledger:
     rows: tuple[Row, ...]
 
     @classmethod
-    def of(cls, pieces: Iterable[Row]) -> Ledger:
+    def of(cls, pieces: Iterable[Row]) -> Self:
         """Return the ledger of pieces in any order: sections in the order of their first piece, parts summed."""
         sections: dict[str, dict[str, Row]] = {}
         for piece in pieces:

@@ -4,10 +4,9 @@ Encoder and decoder learn alike, so a file holds no tables. A context is a level
 the predicted value; its prior is a two-sided geometric distribution around that value, cut to the codebook's values.
 """
 
-from __future__ import annotations
-
 import math
 from functools import cache
+from typing import Self
 
 import numpy as np
 
@@ -82,7 +81,7 @@ class Model:
             self._widths = np.empty(alphabet, np.int64)  # of the interval that belongs to each value
             self._widths[order] = np.maximum(around[2:] - around[:-2], 1)
 
-    def copy(self) -> Model:
+    def copy(self) -> Self:
         """Return a model that learns on its own from here on."""
         twin = object.__new__(Model)
         twin.__dict__ = {**self.__dict__, "_rows": self._rows.copy(), "_weights": self._weights[: self._used].copy()}

@@ -1,7 +1,5 @@
 """Short, readable spelling of many parameter names: layer{1,2}.{0,1}.conv{1,2}.weight."""
 
-from __future__ import annotations
-
 import itertools
 import math
 import re

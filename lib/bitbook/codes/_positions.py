@@ -1,7 +1,5 @@
 """Positions of a sparse tensor's weights: a bitmap, distances or run lengths, whichever is smallest once coded."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np
@@ -14,7 +12,7 @@ BITMAP = Alphabet(2, "bitmap", np.arange(2))
 
 
 def write_positions(positions: np.ndarray, writer: Writer) -> None:
-    """Write a bool tensor in the smallest of the three ways."""
+    """Write a bool tensor in the smallest of the three forms."""
     flat = positions.ravel()
     distances = np.diff(np.flatnonzero(flat), prepend=-1) - 1  # zeros before each position (Han et al. 2016)
     edges = np.flatnonzero(np.diff(flat, prepend=False, append=not flat[-1:].any()))
@@ -30,17 +28,17 @@ def write_positions(positions: np.ndarray, writer: Writer) -> None:
 
 def read_positions(shape: tuple[int, ...], reader: Reader) -> np.ndarray:
     """Return the bool tensor that was written."""
-    size, way = math.prod(shape), reader.choice()
-    if way == 0:
+    size, form = math.prod(shape), reader.choice()
+    if form == 0:
         return reader.symbols("positions", shape, BITMAP).view(np.bool_)
-    if way == 1:
+    if form == 1:
         steps = _read_lengths("distances", size, reader)
         steps += 1
         reader.require(steps.sum(dtype=np.int64) <= size, "its positions lie outside the tensor")
         flat = np.zeros(size, np.bool_)
         flat[np.cumsum(steps, out=steps) - 1] = True
         return flat.reshape(shape)
-    reader.require(way == 2, f"way {way} to write positions is unknown")
+    reader.require(form == 2, f"form {form} of positions is unknown")
     zeros, ones = _read_lengths("zeros", size + 1, reader), _read_lengths("ones", size + 1, reader)
     reader.require(len(zeros) - len(ones) in (0, 1), "its runs do not alternate")
     reader.require(len(zeros) + len(ones) <= size + 1, "has more runs than weights")

@@ -1,7 +1,5 @@
 """Prediction of a kernel's weight from its neighbours that are already known."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import lru_cache
 

@@ -4,28 +4,29 @@ The bytes are the length of a plain part, that part, and one entropy-coded strea
 with its method; packed indices follow right there, entropy-coded ones are in the stream.
 """
 
-from __future__ import annotations
-
 import copy
 import math
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
 import constriction
 import numpy as np
 
-from ._arrays import occurrences, smallest_unsigned
+from ._arrays import fixed_bits, occurrences, pack, packed_bytes, smallest_unsigned, unpack
 from ._context import Field
 from ._entropy import Alphabet, Source, Trial, entropy_bits
-from ._errors import BitbookFormatError
+from ._header import BitbookFormatError
 from ._ledger import Row
 from ._model import MAX_ALPHABET, Model, ModelFull
-from ._packing import fixed_bits, pack, packed_bytes, unpack
 from ._prediction import OFFSETS, correlations
+
+Codebooks = Mapping[str, np.ndarray]
 
 PACKED, FLAT, SPATIAL, PREDICTED = range(4)  # methods of a section
 LENGTH_BYTES = 5
 MAX_ALPHABETS = 1 << 24  # symbols in the alphabets of all sections: bounds the time for models and tables
+# Entropy decoding may take so much `Coder.work`, some 30 ns each: a byte can stand for any number of likely symbols.
+FREE_WORK, WORK_PER_BYTE = 1 << 24, 256
 
 
 def byte_alphabet(part: str, dtype: np.dtype, place: int) -> Alphabet:
@@ -34,11 +35,17 @@ def byte_alphabet(part: str, dtype: np.dtype, place: int) -> Alphabet:
 
 
 class Writer:
-    """Codes parts under the name of the section at hand, in the smallest of the ways there are."""
+    """Codes parts under the name of the section at hand, by the method that takes the fewest bits.
+
+    codebooks: what codes refer to; set before any is written.
+    """
+
+    codebooks: Codebooks
 
     def __init__(self) -> None:
         self.section = ""
         self.bits = 0.0
+        self.work = 0
         self._plain: list[bytes] = []
         self._rows: list[Row] = []
         self._coded: list[tuple[str, str, Trial, float]] = []
@@ -47,21 +54,26 @@ class Writer:
     def symbols(self, part: str, indices: np.ndarray, alphabet: Alphabet, mask: np.ndarray | None = None) -> None:
         """Write indices in the shape of the tensor; of those outside the mask nothing is kept."""
         flat = indices.ravel() if mask is None else indices[mask]
-        bits = fixed_bits(alphabet.size)
+        packed = 8 * (1 + packed_bytes(flat.size, fixed_bits(alphabet.size)))  # bits
         bound = _bound(flat)
         if flat.size and 1 < alphabet.size <= MAX_ALPHABET:
             model = self._models.get(alphabet.model) or alphabet.fresh_model()
-            trials = _trials(indices, flat, alphabet, mask, model)
+            trials = filter(self._affordable, _trials(indices, flat, alphabet, mask, model))
             trial = min(trials, key=lambda trial: trial.bits, default=None)
-            if trial and trial.bits < 8 * (1 + packed_bytes(flat.size, bits)):
+            if trial and trial.bits < packed:
                 self._models[alphabet.model] = trial.model
                 self._coded.append((self.section, part, trial, bound))
                 self.bits += trial.bits
+                self.work += trial.work
                 self._add("coder tables", trial.head)
                 return
         self._add("coder tables", bytes([PACKED]))
-        self._add(part, pack(flat, bits), bound)
-        self.bits += 8 * (1 + packed_bytes(flat.size, bits))
+        self._add(part, pack(flat, fixed_bits(alphabet.size)), bound)
+        self.bits += packed
+
+    def _affordable(self, trial: Trial) -> bool:
+        """Tell whether the reader will accept the work, with a margin of two, as bits are estimates."""
+        return 2 * (self.work + trial.work) <= FREE_WORK + WORK_PER_BYTE * (self.bits + trial.bits) / 8
 
     def numbers(self, part: str, values: np.ndarray) -> None:
         """Write numbers of any shape, high bytes apart from low ones: the high ones hold less information."""
@@ -74,15 +86,15 @@ class Writer:
         self._add(part, value.to_bytes(LENGTH_BYTES, "little"))
         self.bits += 8 * LENGTH_BYTES
 
-    def choose(self, ways: Sequence[Callable[[Writer], object]]) -> None:
-        """Write in the way that takes the fewest bits, after one byte that tells which."""
+    def choose(self, variants: Sequence[Callable[["Writer"], object]]) -> None:
+        """Write the variant that takes the fewest bits, after one byte that tells which."""
         forks = []
-        for index, way in enumerate(ways):
+        for index, write in enumerate(variants):
             fork = copy.copy(self)
             fork._plain, fork._rows, fork._coded = [*self._plain], [*self._rows], [*self._coded]
             fork._models = {**self._models}
             fork._add("coder tables", bytes([index]))
-            way(fork)
+            write(fork)
             forks.append(fork)
         vars(self).update(vars(min(forks, key=lambda fork: fork.bits)))
 
@@ -105,7 +117,7 @@ class Writer:
 def _trials(
     indices: np.ndarray, flat: np.ndarray, alphabet: Alphabet, mask: np.ndarray | None, model: Model
 ) -> Iterator[Trial]:
-    """Yield what coding takes in each of the ways that there are; a way whose model grows too large is none."""
+    """Yield what coding takes by each method; one whose model grows too large is left out."""
     with suppress(ModelFull):
         trial = Trial(model, bytes([FLAT]))
         trial.flat(flat.size, flat)
@@ -129,9 +141,14 @@ def _trials(
 
 
 class Reader:
-    """Gives the parts back; raises BitbookFormatError, naming the section at hand, where the bytes make no sense."""
+    """Gives the parts back; raises BitbookFormatError, naming the section at hand, where the bytes make no sense.
 
-    def __init__(self, data: bytes, max_weights: int) -> None:
+    max_weights: how many numbers the file may claim. max_work: `Coder.work` that is accepted whatever its size.
+    """
+
+    codebooks: Codebooks
+
+    def __init__(self, data: bytes, max_weights: int, *, max_work: int = 0) -> None:
         self.section = "codes"
         self._max_weights = self._left = max_weights
         end = LENGTH_BYTES + int.from_bytes(data[:LENGTH_BYTES], "little")
@@ -139,7 +156,7 @@ class Reader:
         words = np.frombuffer(data, "<u4", offset=end).astype(np.uint32)
         self.require(not len(words) or words[-1] != 0, "the stream ends in an empty word")
         self._plain = memoryview(data)[LENGTH_BYTES:end]
-        self._source = Source(words)
+        self._source = Source(words, max(FREE_WORK + WORK_PER_BYTE * len(data), max_work))
         self._models: dict[Hashable, Model] = {}
         self._alphabets = 0
         self._rows: list[Row] = []  # as `Writer.finish` gives them
@@ -206,7 +223,7 @@ class Reader:
         return int.from_bytes(self._take(LENGTH_BYTES), "little")
 
     def choice(self) -> int:
-        """Return which way the writer chose."""
+        """Return which variant the writer chose."""
         return self._head(1)[0]
 
     def finish(self) -> list[Row]:

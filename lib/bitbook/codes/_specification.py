@@ -1,7 +1,5 @@
 """A network's specification, frozen: plain JSON that nobody can change after a file has been made of it."""
 
-from __future__ import annotations
-
 from typing import Any, NoReturn
 
 

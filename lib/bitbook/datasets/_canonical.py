@@ -1,7 +1,5 @@
 """Image sets in one canonical form: NAME.npz with x_train, y_train, x_test, y_test, all uint8."""
 
-from __future__ import annotations
-
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bitbook.datasets import _digits as digits
-from bitbook.datasets._dataset import DatasetDamaged, DatasetMissing, folder
+from . import _digits as digits
+from ._dataset import DatasetDamaged, DatasetMissing, folder
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import pooch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from bitbook.datasets._image_folder import ImageFiles
+    from ._image_folder import ImageFiles
 
 
 class DatasetMissing(FileNotFoundError):
@@ -39,5 +39,5 @@ class Dataset:
 
 
 def folder() -> Path:
-    """The folder of data sets and given weights: `$BITBOOK_DATA`, else the user's cache folder."""
+    """The folder of data sets and pretrained weights: `$BITBOOK_DATA`, else the user's cache folder."""
     return Path(os.environ.get("BITBOOK_DATA") or pooch.os_cache("bitbook"))

@@ -1,12 +1,10 @@
 """The bundled digits: scikit-learn's 1,797 handwritten digits of 8 x 8 pixels, with a split that never changes."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np
 
-# What `write` made and the pipeline tracks: in the source tree, beside lib/.
+# What `write` made and the pipeline tracks: in the source tree, next to lib/.
 BUNDLED = Path(__file__).parents[3] / "data" / "digits.npz"
 
 

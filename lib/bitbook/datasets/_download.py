@@ -1,9 +1,8 @@
 """Downloads that are verified, show their progress, and go on where they were broken off."""
 
-from __future__ import annotations
-
 import os
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import pooch
@@ -30,7 +29,7 @@ def download(
 ) -> Path:
     """Fetch a URL to a path unless a file with that hash ("md5:..." or SHA-256) is there already; return the path.
 
-    What has arrived is kept beside it as PATH.part, and an interrupted download goes on from there (HTTP ranges),
+    What has arrived is kept next to it as PATH.part, and an interrupted download goes on from there (HTTP ranges),
     within the call and between calls.
 
     Args:
@@ -43,30 +42,27 @@ def download(
             `largest`, a wrong hash, and where the file cannot be written.
     """
     part = path.with_name(path.name + ".part")
-    downloader = ResumingDownloader(part, largest=largest, progress=progress, patience=patience, stall=stall)
-    remedy = f"run it again to go on, or put the file at {path} yourself"
+    downloader = _Resuming(part, largest, progress, patience, stall)
     try:
         pooch.retrieve(url, known_hash, fname=path.name, path=path.parent, downloader=downloader)
-    except ValueError as error:  # pooch's word for a wrong hash
-        remedy = "run it again to start afresh"
-        raise DownloadFailed(f"{url}: {' '.join(str(error).split())}; {remedy}") from error
-    except (OSError, HTTPError) as error:  # requests' errors, too
+    except (ValueError, OSError, HTTPError) as error:  # a wrong hash is a ValueError, requests' errors are OSErrors
+        remedy = f"run it again to go on, or put the file at {path} yourself"
+        if isinstance(error, ValueError):
+            remedy = "run it again to start afresh"
         raise DownloadFailed(f"{url}: {' '.join(str(error).split())}; {remedy}") from error
     return path
 
 
-class ResumingDownloader:
+@dataclass
+class _Resuming:
     """A pooch downloader that appends to a part file instead of starting again."""
 
-    def __init__(
-        self, part: Path, *, largest: int, progress: bool, patience: float, stall: float, attempts: int = 5
-    ) -> None:
-        self.part = part
-        self.largest = largest
-        self.progress = progress
-        self.patience = patience
-        self.stall = stall
-        self.attempts = attempts
+    part: Path
+    largest: int
+    progress: bool
+    patience: float
+    stall: float
+    attempts: int = 5
 
     def __call__(self, url: str, output_file: str, pooch: object) -> None:
         if self.part.is_symlink():  # not ours: what it points to stays as it is

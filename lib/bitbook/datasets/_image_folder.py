@@ -1,7 +1,5 @@
 """ImageNet and its subsets: folders of class folders, decoded when they are used."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections import deque
@@ -9,13 +7,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from bitbook.datasets._dataset import DatasetDamaged, DatasetMissing, folder
+from ._dataset import DatasetDamaged, DatasetMissing, folder
 
 SIZE = 224
 CLASSES = 1000
@@ -45,7 +44,7 @@ class ImageFiles:
         """The paths that an index takes."""
         return self.paths[index] if isinstance(index, slice) else [self.paths[i] for i in index.tolist()]
 
-    def to(self, device: torch.device) -> ImageFiles:
+    def to(self, device: torch.device) -> Self:
         """Itself: files stay where they are, and what is taken out goes to the network's device."""
         return self
 

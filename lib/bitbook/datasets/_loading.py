@@ -1,7 +1,5 @@
 """Loading data sets by name, word of every look at test images, and fingerprints."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Iterable
 
@@ -9,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bitbook.datasets import _canonical as canonical
-from bitbook.datasets import _image_folder as image_folder
-from bitbook.datasets._dataset import Dataset, DatasetMissing
+from . import _canonical as canonical
+from . import _image_folder as image_folder
+from ._dataset import Dataset, DatasetMissing
 
 _observers: list[Callable[[str], None]] = []  # one at most
 
@@ -25,7 +23,7 @@ def observe_test_reads(observer: Callable[[str], None] | None) -> None:
 
 
 def load(name: str, *, split: str) -> Dataset:
-    """Load the split "train" or "test" of a data set; `observe_test_reads` tells of every load of a test split.
+    """Load the split "train" or "test" of a data set; `observe_test_reads` observes every load of a test split.
 
     "imagenet" and every name that begins with "imagenet-" is a folder of class folders, or of such folders train and
     val; the others are canonical files. Raises ValueError for an unknown name or split, DatasetMissing where there is

@@ -1,7 +1,5 @@
 """The official sources of the public data sets, turned into canonical files."""
 
-from __future__ import annotations
-
 import contextlib
 import gzip
 import io
@@ -14,10 +12,11 @@ from typing import IO
 
 import numpy as np
 
-from bitbook.datasets._canonical import SETS, check
-from bitbook.datasets._dataset import folder
-from bitbook.datasets._download import DownloadFailed, download
 from bitbook.files import write_atomically
+
+from ._canonical import SETS, check
+from ._dataset import folder
+from ._download import DownloadFailed, download
 
 _MNIST = "https://ossci-datasets.s3.amazonaws.com/mnist"
 _CIFAR = "https://www.cs.toronto.edu/~kriz"
@@ -92,22 +91,14 @@ def _idx(path: Path) -> np.ndarray:
     return np.frombuffer(data, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
 
 
-def read_cifar10(files: list[Path]) -> dict[str, np.ndarray]:
-    """Read CIFAR-10's binary archive into canonical arrays."""
-    train = [f"cifar-10-batches-bin/data_batch_{i}.bin" for i in range(1, 6)]
-    return _cifar(files[0], train, ["cifar-10-batches-bin/test_batch.bin"], label_bytes=1)
-
-
-def read_cifar100(files: list[Path]) -> dict[str, np.ndarray]:
-    """Read CIFAR-100's binary archive into canonical arrays; of its coarse and fine labels we take the fine."""
-    return _cifar(files[0], ["cifar-100-binary/train.bin"], ["cifar-100-binary/test.bin"], label_bytes=2)
-
-
-def _cifar(archive: Path, train: list[str], test: list[str], *, label_bytes: int) -> dict[str, np.ndarray]:
+def _cifar(
+    files: list[Path], inside: str, train: list[str], test: list[str], *, label_bytes: int
+) -> dict[str, np.ndarray]:
+    """Read a binary archive into canonical arrays; of coarse and fine labels we take the fine, which come last."""
     arrays = {}
-    with tarfile.open(archive) as tar:
+    with tarfile.open(files[0]) as tar:
         for split, members in (("train", train), ("test", test)):
-            data = b"".join(_bounded(tar.extractfile(member)) for member in members)
+            data = b"".join(_bounded(tar.extractfile(f"{inside}/{member}")) for member in members)
             records = np.frombuffer(data, np.uint8).reshape(-1, label_bytes + 3 * 32 * 32)
             planes = records[:, label_bytes:].reshape(-1, 3, 32, 32)
             arrays[f"x_{split}"] = np.ascontiguousarray(planes.transpose(0, 2, 3, 1))  # (N, 32, 32, 3)
@@ -115,8 +106,9 @@ def _cifar(archive: Path, train: list[str], test: list[str], *, label_bytes: int
     return arrays
 
 
+_BATCHES = [f"data_batch_{i}.bin" for i in range(1, 6)]
 READERS: dict[str, Callable[[list[Path]], dict[str, np.ndarray]]] = {
     "mnist": read_mnist,
-    "cifar10": read_cifar10,
-    "cifar100": read_cifar100,
+    "cifar10": lambda files: _cifar(files, "cifar-10-batches-bin", _BATCHES, ["test_batch.bin"], label_bytes=1),
+    "cifar100": lambda files: _cifar(files, "cifar-100-binary", ["train.bin"], ["test.bin"], label_bytes=2),
 }

@@ -43,6 +43,8 @@ class Band:
         self.outputs = np.full(self.tiles * OUTPUTS, -1, np.int32)
         self.outputs[: len(outputs)] = outputs
         self.count = len(outputs)
+        whole = np.array_equal(outputs, np.arange(len(outputs)))
+        self.order = slice(len(outputs)) if whole else self.outputs[: len(outputs)]
 
     @property
     def nbytes(self) -> int:
@@ -63,7 +65,7 @@ class Band:
         arguments, out = prepared(x), np.empty(self.tiles * OUTPUTS, np.float32)
         units = self.tiles * self.per_tile
         in_parts(lambda *part: kernel(*arguments, out, *part), units, self.count * self.inputs, threads)
-        y[self.outputs[: self.count]] = out[: self.count]
+        y[self.order] = out[: self.count]
 
     def many(self, x: np.ndarray, geometry: Geometry, y: np.ndarray, threads: int) -> None:
         """Write the products with all input vectors, by decoding tiles."""

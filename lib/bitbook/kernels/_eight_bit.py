@@ -10,18 +10,23 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from bitbook.simd import I32, Vector, call, compiled_for, constant, shuffle, splat, store
+from bitbook.simd import I32, Vector, call, compiled_for, constant, prefetch, shuffle, splat, store
 
-from ._weights import B32, INTEGERS, small
+from ._weights import AHEAD, B32, INTEGERS, small
 
 _EIGHT = Vector(types.int32, 8)
 
 
-def quantised(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return rows (n, d) as int8 from -127 to 127 and the float32 scale (n, 1) of each; 1 for a row of zeros."""
-    scale = np.abs(values).max(axis=1, keepdims=True) / np.float32(127)
-    scale[scale == 0] = 1
-    return np.rint(values / scale).astype(np.int8), scale
+@nb.njit(cache=True, nogil=True)
+def quantise(values, rounded):
+    """Write values (n,) as whole numbers from -127 to 127 and return their scale; 1 where all are zero."""
+    largest = np.float32(0)
+    for value in values:
+        largest = max(largest, abs(value))
+    scale = largest / np.float32(127) if largest > 0 else np.float32(1)
+    for i in range(len(values)):
+        rounded[i] = np.rint(values[i] / scale)
+    return scale
 
 
 @intrinsic(prefer_literal=True)
@@ -60,6 +65,7 @@ def kernel(bits: int, segments: int, form: str):
             a0, a1, a2, a3 = splat(0, 8), splat(0, 8), splat(0, 8), splat(0, 8)
             for j in range(blocks):
                 at, four = (tile * blocks + j) * block, splat(x[j], 8)
+                prefetch(codes, at + AHEAD)
                 a0 = _dot(a0, small(codes, at, 0, table, bits, segments, form), four, form)
                 a1 = _dot(a1, small(codes, at, 1, table, bits, segments, form), four, form)
                 a2 = _dot(a2, small(codes, at, 2, table, bits, segments, form), four, form)

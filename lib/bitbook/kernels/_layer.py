@@ -17,6 +17,7 @@ from ._threads import in_parts
 from ._tiles import OUTPUTS, pack
 from ._weights import STEPS
 
+Window = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]  # size, stride and dilation of a convolution
 PANEL = 256  # outputs that are decoded at a time for the matrix library
 
 
@@ -63,8 +64,8 @@ class Lookup:
         """Bytes that the weights take in memory."""
         return sum(band.nbytes for band in self.bands) + (0 if self.scale is None else self.scale.nbytes)
 
-    def multiply(self, x: np.ndarray, *, threads: int = 1) -> np.ndarray:
-        """Return x @ w.T, (b, m), for x (b, n), both float32; the same to the last bit for any number of threads."""
+    def multiply(self, x: np.ndarray, *, bias: np.ndarray | None = None, threads: int = 1) -> np.ndarray:
+        """Return x @ w.T + bias, (b, m), for x (b, n), all float32; any number of threads gives the same bits."""
         count, (m, n) = len(x), self.shape
         x, y = np.ascontiguousarray(x, np.float32), np.zeros((count, m), np.float32)
         for band in self.bands:
@@ -73,23 +74,24 @@ class Lookup:
                     band.single(row, out, threads)
             else:
                 band.many(x.reshape(-1), _rows(count, m, n), y.reshape(-1), threads)
-        return y if self.scale is None else y * self.scale
+        return self._finished(y, bias, ())
 
     def convolve(
-        self,
-        x: np.ndarray,
-        kernel: tuple[int, int],
-        stride: tuple[int, int],
-        dilation: tuple[int, int],
-        *,
-        threads: int = 1,
+        self, x: np.ndarray, window: Window, *, bias: np.ndarray | None = None, threads: int = 1
     ) -> np.ndarray:
         """Return the convolution (b, m, h, w) of padded images (b, c, H, W), float32, as torch's conv2d computes it."""
-        geometry, (h, w) = _positions(x.shape, self.shape[0], kernel, stride, dilation)
+        geometry, (h, w) = positions(x.shape, self.shape[0], window)
         x, y = np.ascontiguousarray(x, np.float32), np.zeros((len(x), self.shape[0], h, w), np.float32)
         for band in self.bands:
             band.many(x.reshape(-1), geometry, y.reshape(-1), threads)
-        return y if self.scale is None else y * self.scale[:, None, None]
+        return self._finished(y, bias, (1, 1))
+
+    def _finished(self, y: np.ndarray, bias: np.ndarray | None, after: tuple[int, ...]) -> np.ndarray:
+        if self.scale is not None:
+            y *= self.scale.reshape(-1, *after)
+        if bias is not None:
+            y += bias.reshape(-1, *after)
+        return y
 
     def panels(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Decode the weights piece by piece: yields the numbers of at most 256 outputs and their weights (o, n)."""
@@ -114,29 +116,28 @@ class EightBitLookup:
         if len(book) > 256:
             raise ValueError(f"{len(book)} values are more than the 256 of this kernel")
         self.bits = max(1, (len(book) - 1).bit_length())
-        values, scale = _eight_bit.quantised(book[None])
         self.values = np.zeros(max(16, 1 << self.bits), np.int8)
-        self.values[: len(book)] = values[0]
-        self.scale = scale[0] if code.scales is None else scale[0] * code.scales.astype(np.float32)  # (), (1,) or (m,)
+        self.scale = _eight_bit.quantise(book, self.values)
+        if code.scales is not None:
+            self.scale = self.scale * code.scales.astype(np.float32)  # () or (m,)
         self.codes = pack(codes, self.bits, "fours")
 
     @property
     def nbytes(self) -> int:
         """Bytes that the weights take in memory."""
-        return self.codes.nbytes + self.values.nbytes + self.scale.nbytes
+        return self.codes.nbytes + self.values.nbytes + np.float32(self.scale).nbytes
 
     def multiply(self, x: np.ndarray, *, threads: int = 1) -> np.ndarray:
         """Return x @ w.T, (b, m), for x (b, n), both float32, with x rounded to 8 bits and a scale for each row."""
         (m, n), tiles = self.shape, -(-self.shape[0] // OUTPUTS)
-        rounded, scales = _eight_bit.quantised(np.ascontiguousarray(x, np.float32))
-        full = np.zeros((len(x), -(-n // STEPS) * STEPS), np.int8)
-        full[:, :n] = rounded
+        x, rounded = np.ascontiguousarray(x, np.float32), np.zeros((len(x), -(-n // STEPS) * STEPS), np.int8)
+        scales = [_eight_bit.quantise(row, to) for row, to in zip(x, rounded, strict=True)]
         sums = np.empty((len(x), tiles * OUTPUTS), np.int32)
         kernel = _eight_bit.kernel(self.bits, len(self.values) // 16, self.form)
-        for row, out in zip(full.view(np.int32), sums, strict=True):
+        for row, out in zip(rounded.view(np.int32), sums, strict=True):
             fixed = (self.codes, self.values, row, out)
             in_parts(lambda *part, fixed=fixed: kernel(*fixed, *part), tiles, m * n, threads)
-        return sums[:, :m] * (scales * self.scale)
+        return sums[:, :m] * (np.float32(scales)[:, None] * self.scale)
 
 
 def _used(indices: np.ndarray, book: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -177,11 +178,9 @@ def _rows(count: int, m: int, n: int) -> Geometry:
 
 
 @lru_cache(maxsize=64)
-def _positions(
-    shape: tuple[int, ...], m: int, kernel: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int]
-) -> tuple[Geometry, tuple[int, int]]:
+def positions(shape: tuple[int, ...], m: int, window: Window) -> tuple[Geometry, tuple[int, int]]:
     """Return the geometry of a convolution of images of a shape, and the height and width of its outputs."""
-    b, c, height, width = shape
+    (b, c, height, width), (kernel, stride, dilation) = shape, window
     at = np.arange(c * height * width).reshape(c, height, width)
     reach = [d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True)]
     offsets = at[:, : reach[0] : dilation[0], : reach[1] : dilation[1]].ravel()

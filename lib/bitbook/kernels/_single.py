@@ -9,9 +9,9 @@ import numpy as np
 from llvmlite import ir
 from numba.extending import intrinsic
 
-from bitbook.simd import I8, Vector, add, fma, load, shuffle, splat, store, total
+from bitbook.simd import I8, Vector, add, fma, load, prefetch, shuffle, splat, store, total
 
-from ._weights import STEPS, integers, weights
+from ._weights import AHEAD, STEPS, integers, weights
 
 
 @lru_cache
@@ -26,6 +26,7 @@ def scalar(bits: int, segments: int, low: int, form: str):
             a = splat(0.0, 32)
             for j in range(blocks):
                 at = (tile * blocks + j) * block
+                prefetch(codes, at + AHEAD)
                 a = fma(weights(codes, at, 0, table, 0, bits, segments, low, form), splat(x[STEPS * j], 32), a)
                 a = fma(weights(codes, at, 1, table, 0, bits, segments, low, form), splat(x[STEPS * j + 1], 32), a)
                 a = fma(weights(codes, at, 2, table, 0, bits, segments, low, form), splat(x[STEPS * j + 2], 32), a)
@@ -47,6 +48,7 @@ def integer(bits: int):
             a = splat(0.0, 32)
             for j in range(blocks):
                 at = (tile * blocks + j) * block
+                prefetch(codes, at + AHEAD)
                 a = fma(integers(codes, at, 0, bits), splat(x[STEPS * j], 32), a)
                 a = fma(integers(codes, at, 1, bits), splat(x[STEPS * j + 1], 32), a)
                 a = fma(integers(codes, at, 2, bits), splat(x[STEPS * j + 2], 32), a)
@@ -68,6 +70,7 @@ def grouped(bits: int, form: str):
             a = splat(0.0, 32)
             for j in range(blocks):
                 at, own = (tile * blocks + j) * block, 64 * STEPS * j
+                prefetch(codes, at + AHEAD)
                 a = add(weights(codes, at, 0, tables, own, bits, 1, 0, form), a)
                 a = add(weights(codes, at, 1, tables, own + 64, bits, 1, 0, form), a)
                 a = add(weights(codes, at, 2, tables, own + 128, bits, 1, 0, form), a)

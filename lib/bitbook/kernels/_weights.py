@@ -17,6 +17,7 @@ from bitbook.simd import F32, I8, I32, Vector, call, compiled_for, constant, joi
 
 B32, W16, I16, F16 = (ir.VectorType(e, n) for e, n in ((I8, 32), (ir.IntType(16), 16), (I32, 16), (F32, 16)))
 STEPS = 4  # inputs of a block
+AHEAD = 2048  # bytes of codes that are asked for before they are needed
 WEIGHTS, INTEGERS = Vector(types.float32, 32), Vector(types.int8, 32)
 # The byte of output o within 32 codes, where interleaving within 128-bit lanes leaves the outputs in order.
 AVX2_BYTES = [16 * (o % 8 // 4) + 4 * (o // 8) + o % 4 for o in range(32)]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ._layer import Lookup
+from ._layer import Lookup, positions
 
 
 class LookupLayer(nn.Module):
@@ -19,17 +21,12 @@ class LookupLayer(nn.Module):
 
     def __init__(self, layer: nn.Linear | nn.Conv2d, lookup: Lookup, *, most: int | None = None) -> None:
         super().__init__()
-        self.lookup, self.bias = lookup, layer.bias
-        self.conv = (
-            {}
-            if isinstance(layer, nn.Linear)
-            else {"stride": layer.stride, "dilation": layer.dilation, "groups": layer.groups}
-        )
-        self.size = getattr(layer, "kernel_size", ())
-        if self.conv:
-            zeros = layer.padding_mode == "zeros"
-            self.padding = layer._reversed_padding_repeated_twice, "constant" if zeros else layer.padding_mode
-        self.most = MOST[bool(self.conv)] if most is None else most
+        self.lookup, self.bias, self.window, self.groups = lookup, layer.bias, None, 1
+        if isinstance(layer, nn.Conv2d):
+            self.window, self.groups = (layer.kernel_size, layer.stride, layer.dilation), layer.groups
+            self.padding = layer._reversed_padding_repeated_twice
+            self.mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
+        self.most = most if most is not None else MOST_ROWS if self.window is None else MOST_POSITIONS
 
     @property
     def weight(self) -> Tensor:
@@ -41,51 +38,56 @@ class LookupLayer(nn.Module):
 
     def _shaped(self, weights: Tensor) -> Tensor:
         """Weights (o, n) as those of the layer."""
-        return weights.reshape(len(weights), -1, *self.size) if self.conv else weights
+        return weights.reshape(len(weights), -1, *self.window[0]) if self.window else weights
 
     def extra_repr(self) -> str:
         m, n = self.lookup.shape
         forms = ", ".join(f"{type(band).__name__.lower()} of {band.count}" for band in self.lookup.bands)
-        return f"{m} outputs, {n} inputs, {forms}, {self.lookup.nbytes} bytes, lookup up to {self.most} products"
+        unit = "positions" if self.window else "rows"
+        return f"{m} outputs, {n} inputs, {forms}, {self.lookup.nbytes} bytes, lookup up to {self.most} {unit}"
 
-    @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
         if x.device.type != "cpu":
             raise ValueError(f"lookup kernels run on the CPU, not on {x.device}: use to_module(kernel='dense')")
-        return self._convolved(x.float()) if self.conv else self._multiplied(x.float())
+        x = x.detach() if x.dtype == torch.float32 else x.detach().float()
+        return self._multiplied(x) if self.window is None else self._convolved(x)
+
+    def _options(self) -> dict:
+        bias = None if self.bias is None else self.bias.detach().numpy()
+        return {"bias": bias, "threads": torch.get_num_threads()}
 
     def _multiplied(self, x: Tensor) -> Tensor:
-        rows = x.reshape(-1, self.lookup.shape[1])
+        rows = x if x.ndim == 2 else x.reshape(-1, self.lookup.shape[1])
         if len(rows) <= self.most:
-            y = torch.from_numpy(self.lookup.multiply(rows.numpy(), threads=torch.get_num_threads()))
+            y = torch.from_numpy(self.lookup.multiply(rows.numpy(), **self._options()))
         else:
-            y = rows.new_zeros(len(rows), self.lookup.shape[0])
-            for outputs, weights in self.lookup.panels():
-                y[:, torch.from_numpy(outputs).long()] = functional.linear(rows, torch.from_numpy(weights))
-        y = y if self.bias is None else y.add_(self.bias)
-        return y.reshape(*x.shape[:-1], -1)
+            y = self._by_library(rows.new_zeros(len(rows), self.lookup.shape[0]), lambda w: functional.linear(rows, w))
+        return y if x.ndim == 2 else y.reshape(*x.shape[:-1], -1)
 
     def _convolved(self, x: Tensor) -> Tensor:
-        lengths, mode = self.padding
-        images = (
-            functional.pad(x if x.ndim == 4 else x[None], lengths, mode)
-            if any(lengths)
-            else x.reshape(-1, *x.shape[-3:])
-        )
-        spans = zip(images.shape[2:], self.size, self.conv["stride"], self.conv["dilation"], strict=True)
-        h, w = ((length - d * (k - 1) - 1) // s + 1 for length, k, s, d in spans)
-        if self.conv["groups"] > 1:
-            y = functional.conv2d(images, self.weight, **self.conv)
-        elif len(images) * h * w <= self.most:
-            options = (self.size, self.conv["stride"], self.conv["dilation"])
-            y = torch.from_numpy(self.lookup.convolve(images.numpy(), *options, threads=torch.get_num_threads()))
+        images = x if x.ndim == 4 else x[None]
+        if any(self.padding):
+            images = functional.pad(images, self.padding, self.mode)
+        _, stride, dilation = self.window
+        options = {"stride": stride, "dilation": dilation, "groups": self.groups}
+        geometry, size = positions(tuple(images.shape), self.lookup.shape[0], self.window)
+        if self.groups > 1:
+            bias = None if self.bias is None else self.bias.detach()
+            y = functional.conv2d(images, self.weight, bias, **options)
+        elif len(geometry.bases) <= self.most:
+            y = torch.from_numpy(self.lookup.convolve(images.numpy(), self.window, **self._options()))
         else:
-            y = images.new_zeros(len(images), self.lookup.shape[0], h, w)
-            for outputs, weights in self.lookup.panels():
-                part = functional.conv2d(images, self._shaped(torch.from_numpy(weights)), **self.conv)
-                y[:, torch.from_numpy(outputs).long()] = part
-        y = y if self.bias is None else y.add_(self.bias[:, None, None])
+            y = images.new_zeros(len(images), self.lookup.shape[0], *size)
+            y = self._by_library(y, lambda w: functional.conv2d(images, w, **options))
         return y if x.ndim == 4 else y[0]
 
+    @torch.no_grad()
+    def _by_library(self, y: Tensor, multiply: Callable[[Tensor], Tensor]) -> Tensor:
+        """Fill y (b, m, ...) with products by weights that are decoded piece by piece."""
+        for outputs, weights in self.lookup.panels():
+            y[:, torch.from_numpy(outputs).long()] = multiply(self._shaped(torch.from_numpy(weights)))
+        return y if self.bias is None else y.add_(self.bias.reshape(-1, *[1] * (y.ndim - 2)))
 
-MOST = {False: 96, True: 4096}  # rows of a linear layer, positions of a convolution: measured by bench/kernels.py
+
+# Rows of a linear layer and positions of a convolution in a call: measured by bench/kernels.py.
+MOST_ROWS, MOST_POSITIONS = 96, 4096

@@ -5,55 +5,36 @@ weights, not to the data. Its `specification` is `{"factory": name, "arguments":
 makes the same architecture again.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 
 import torch
 from torch import nn
 
-from bitbook.networks._bound import at_most
-from bitbook.networks._checksum import checksum
-from bitbook.networks._cifar_resnet import cifar_resnet
-from bitbook.networks._digits_cnn import digits_cnn
-from bitbook.networks._given import GIVEN, GivenWeights, WeightsDamaged, torchvision_specification, torchvision_weights
-from bitbook.networks._lenet5 import lenet5
-from bitbook.networks._normalise import Normalise
-from bitbook.networks._resnet9 import resnet9
-from bitbook.networks._structure import bake, batch_norms, is_plain, plain_copy, plain_names, unwrapped
-from bitbook.networks._torchvision_classifier import torchvision_classifier
-from bitbook.networks._wide_resnet import wide_resnet
-from bitbook.networks.channel_graph import shrunk
+from ._bound import at_most
+from ._digits_cnn import digits_cnn
+from ._lenet5 import lenet5
+from ._normalise import Normalise
+from ._pretrained import GIVEN, GivenWeights, WeightsDamaged, checksum, torchvision_specification, torchvision_weights
+from ._residual import CifarResNet, ResNet9, WideResNet
+from ._structure import bake, batch_norms, is_plain, plain_copy, plain_names, unwrapped
+from ._torchvision_classifier import torchvision_classifier
+from .channel_graph import shrunk
 
 __all__ = [
-    "FACTORIES",
-    "GIVEN",
-    "GivenWeights",
-    "Normalise",
-    "WeightsDamaged",
-    "at_most",
-    "bake",
-    "batch_norms",
-    "build",
-    "checksum",
-    "is_plain",
-    "plain_copy",
-    "plain_names",
-    "specification_of",
-    "torchvision_specification",
-    "torchvision_weights",
-    "unwrapped",
-]
+    "FACTORIES", "GIVEN", "GivenWeights", "Normalise", "WeightsDamaged", "at_most", "bake", "batch_norms", "build",
+    "checksum", "is_plain", "plain_copy", "plain_names", "specification_of", "torchvision_specification",
+    "torchvision_weights", "unwrapped",
+]  # fmt: skip
 
 FACTORIES = {
-    "cifar_resnet": cifar_resnet,
+    "cifar_resnet": CifarResNet,
     "digits_cnn": digits_cnn,
     "lenet5": lenet5,
-    "resnet9": resnet9,
+    "resnet9": ResNet9,
     "shrunk": shrunk,
     "torchvision": torchvision_classifier,
-    "wide_resnet": wide_resnet,
+    "wide_resnet": WideResNet,
 }
 
 

@@ -1,7 +1,5 @@
 """A bound on what is built: a specification from a file may ask for no more than the file holds."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 

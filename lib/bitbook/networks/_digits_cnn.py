@@ -1,17 +1,15 @@
 """A small convolutional network for the bundled 8 x 8 digits."""
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bitbook.networks._normalise import Normalise
+from ._normalise import Normalise
 
 
 class DigitsCNN(nn.Module):
     """Three 3 x 3 convolutions with batch norm and one linear layer for images (N, 1, 8, 8): 14,288 weights.
 
-    The last feature map is averaged to one value per channel: the linear layer stays small beside the convolutions.
+    The last feature map is averaged to one value per channel: the linear layer stays small next to the convolutions.
     """
 
     def __init__(self, *, classes: int = 10) -> None:

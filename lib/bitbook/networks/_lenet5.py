@@ -1,11 +1,9 @@
 """LeNet-5 in its Caffe form."""
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bitbook.networks._normalise import Normalise
+from ._normalise import Normalise
 
 
 class LeNet5(nn.Module):

@@ -1,7 +1,5 @@
 """Input normalisation as a layer of the network."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch
@@ -11,7 +9,8 @@ from torch import Tensor, nn
 class Normalise(nn.Module):
     """Subtract a mean and divide by a standard deviation per channel of images (N, C, H, W) in [0, 1].
 
-    The buffers are not persistent: their values stand in the specification, and the state dict keeps the given names.
+    The buffers are not persistent: their values stand in the specification, and the state dict keeps the names of
+    published weights.
     """
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:

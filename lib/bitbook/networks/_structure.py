@@ -1,7 +1,5 @@
 """What a network is beneath its wrappers: plain names, plain weights, and the batch norms that can be folded."""
 
-from __future__ import annotations
-
 import copy
 
 from torch import nn

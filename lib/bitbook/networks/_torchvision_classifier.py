@@ -1,12 +1,10 @@
 """Any classifier of torchvision by name, normalising inside like our own networks."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from bitbook.networks._normalise import Normalise
+from ._normalise import Normalise
 
 
 def torchvision_classifier(

@@ -1,7 +1,5 @@
 """Random crops, flips and holes for whole batches at once, determined by a generator."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 

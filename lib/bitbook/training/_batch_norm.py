@@ -1,14 +1,13 @@
 """Batch-norm statistics measured anew, as quantised weights need: an exact average instead of a running one."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 
 from bitbook.networks import batch_norms
-from bitbook.training._evaluation import Batch, batch_length, evaluating, run
+
+from ._evaluation import Batch, batch_length, evaluating, run
 
 IMAGES = 4000  # fewer cost accuracy, and so do plain ones on which the network was trained
 

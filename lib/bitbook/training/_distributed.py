@@ -1,7 +1,5 @@
 """Several processes that train one network, each on its share of every batch."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,11 +40,6 @@ def place() -> tuple[int, int]:
 def wrapped(network: nn.Module) -> nn.Module:
     """The network as one whose gradients are averaged over all processes, or itself where there is but one."""
     return DistributedDataParallel(network) if place()[1] > 1 else network
-
-
-def unwrapped(network: nn.Module) -> nn.Module:
-    """The network itself, for work that is not shared, such as an attack."""
-    return network.module if isinstance(network, DistributedDataParallel) else network
 
 
 def mean(value: Tensor) -> Tensor:

@@ -1,7 +1,5 @@
 """Running a network over images: float inputs from stored ones, logits in one pass, metrics by name."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -77,7 +75,7 @@ def logits(
 ) -> Tensor:
     """The network's outputs (N, C) float32 for images (N, C, H, W), uint8 or floats in [0, 1], in evaluation mode.
 
-    Unless told otherwise it takes about 100,000 pixels at a time (100 images of 32 x 32), and four images at least: the
+    By default it takes about 100,000 pixels at a time (100 images of 32 x 32), and four images at least: the
     feature maps of the networks here then stay in a processor's cache, which is fastest. Batches as `run` takes them
     serve, too; of several outputs, in a tuple or dict, those of floats are put side by side, (N, all of them).
     """

@@ -1,7 +1,5 @@
 """Training a network, plainly or through codes, so that a killed run, started again, ends in the same weights."""
 
-from __future__ import annotations
-
 import math
 import zlib
 from collections.abc import Callable
@@ -15,13 +13,14 @@ from tqdm import tqdm
 from bitbook.codes import Coded
 from bitbook.datasets import ImageFiles, batches
 from bitbook.networks import checksum
-from bitbook.training import _distributed as distributed
-from bitbook.training._augmentation import apply, draw
-from bitbook.training._evaluation import inputs
-from bitbook.training._objective import Objective, cross_entropy
-from bitbook.training._recipe import Recipe
-from bitbook.training._scheme import Scheme
-from bitbook.training._state import State
+
+from . import _distributed as distributed
+from ._augmentation import apply, draw
+from ._evaluation import inputs
+from ._objective import Objective, cross_entropy
+from ._recipe import Recipe
+from ._scheme import Scheme
+from ._state import State
 
 Callback = Callable[[int, nn.Module], None]  # epochs done, the network
 
@@ -30,7 +29,7 @@ Callback = Callable[[int, nn.Module], None]  # epochs done, the network
 class History:
     """What a training went through and ended in.
 
-    loss: the mean training loss of every epoch. network: the one trained, the given one unless channels have left.
+    loss: the mean training loss of every epoch. network: the trained one, the same object unless channels have left.
     coded: what the scheme handed over.
     """
 

@@ -1,7 +1,5 @@
 """Masks that keep pruned weights at zero, and how many weights to prune when."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -9,8 +7,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from bitbook.training._parametrisation import attach, attached, original
-from bitbook.training._scheme import Scheme
+from ._parametrisation import attach, attached, original
+from ._scheme import Scheme
 
 
 class Mask(nn.Module):

@@ -1,7 +1,5 @@
 """What outputs are worth: metrics over logits (N, C) and labels (N,), and the divergence from a reference."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F

@@ -1,7 +1,5 @@
 """Putting functions of the weights in the weights' place while a network trains, and baking them in afterwards."""
 
-from __future__ import annotations
-
 from typing import TypeVar
 
 from torch import Tensor, nn
@@ -42,7 +40,7 @@ def original(network: nn.Module, name: str) -> nn.Parameter:
 
 
 def entering(network: nn.Module, name: str, parametrisation: nn.Module) -> Tensor:
-    """What a parametrisation of that parameter is given: the one that trains, after all that stands before."""
+    """The input of a parametrisation of that parameter: the one that trains, after all that stands before."""
     module, _, attribute = name.rpartition(".")
     parts = network.get_submodule(module).parametrizations[attribute]
     weights = parts.original

@@ -1,7 +1,5 @@
 """How a network is trained: the constants of one training, and the learning rate over it."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

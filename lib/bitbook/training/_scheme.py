@@ -1,6 +1,4 @@
-"""What a training through codes does beside plain training, and how it ends in codes."""
-
-from __future__ import annotations
+"""What a training through codes adds to plain training, and how it ends in codes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,20 +8,21 @@ from torch import nn
 
 from bitbook.codes import Coded
 from bitbook.networks import bake
-from bitbook.training._objective import Objective
-from bitbook.training._parametrisation import attached
-from bitbook.training._recipe import Recipe
-from bitbook.training._straight_through import Quantiser, quantise, refresh
+
+from ._objective import Objective
+from ._parametrisation import attached
+from ._recipe import Recipe
+from ._straight_through import Quantiser, quantise, refresh
 
 
 class Scheme:
     """A training through codes, for `fit`; each method may be left as it is here.
 
-    Every method is given the network, which is another, smaller one once channels have left: a scheme keeps what
-    changes while it trains in parametrisations of the network, as buffers or parameters, where checkpoints have it, and
-    finds them there (`attached`). A parametrisation whose tensors lie along the weight's channels names them in an
-    attribute `along`, see `networks.channel_graph.Plan.along`. The `repr` of a scheme must say all that tells two
-    trainings apart, as that of a dataclass does.
+    Every method gets the network, which is another, smaller one once channels have left: a scheme keeps what changes
+    while it trains in parametrisations of the network, as buffers or parameters, where checkpoints have it, and finds
+    them there (`attached`). A parametrisation whose tensors lie along the weight's channels names them in an attribute
+    `along`, see `networks.channel_graph.Plan.along`. The `repr` of a scheme must say all that distinguishes two
+    trainings, as that of a dataclass does.
     """
 
     def check(self, recipe: Recipe) -> None:

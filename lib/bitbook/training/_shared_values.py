@@ -1,6 +1,4 @@
-"""Training the codebooks that weights share, their assignment fixed."""
-
-from __future__ import annotations
+"""Training codebooks, the assignment of weights to their entries fixed."""
 
 import zlib
 from dataclasses import dataclass, field
@@ -12,8 +10,9 @@ from torch import Tensor, nn
 
 from bitbook.codes import Code, Coded, GridCode, SparseCode
 from bitbook.networks import bake
-from bitbook.training._parametrisation import attach, attached, original
-from bitbook.training._scheme import Scheme
+
+from ._parametrisation import attach, attached, original
+from ._scheme import Scheme
 
 
 class _Lookup(torch.autograd.Function):
@@ -33,10 +32,10 @@ class _Lookup(torch.autograd.Function):
 
 
 def lookup(values: Tensor, indices: Tensor, share: Tensor | None = None) -> Tensor:
-    """Look shared values up, for training: values (k,) or (k, d), indices int64 of shape S give S or S x d.
+    """Look codebook entries up, for training: values (k,) or (k, d), indices int64 of shape S give S or S x d.
 
-    The gradient of a shared value is the sum of its members' gradients (Han et al. 2016, equation 3), times a share if
-    one is given, (k,) or (k, 1).
+    The gradient of an entry is the sum of its members' gradients (Han et al. 2016, equation 3), times a share if
+    there is one, (k,) or (k, 1).
     """
     return _Lookup.apply(values, indices, share)
 

@@ -1,18 +1,21 @@
 """All that changes while a network trains: it is saved, taken up again, and shrinks together."""
 
-from __future__ import annotations
-
+import io
+import random
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from bitbook import files
 from bitbook.networks import channel_graph
-from bitbook.training import _checkpoint as checkpoint
-from bitbook.training._recipe import Recipe
 
+from ._recipe import Recipe
+
+CHECKPOINT = "checkpoint.pt"
 Channels = Mapping[str, Sequence[int]]  # output channels by layer
 
 
@@ -64,7 +67,7 @@ class State:
         self.removals.append({layer: [int(c) for c in gone] for layer, gone in channels.items()})
 
     def save(self, folder: Path, identity: str) -> None:
-        """Write the checkpoint of a folder."""
+        """Write the checkpoint of a folder: whatever happens there is the old one or the whole new one."""
         state = {
             "identity": identity,
             "removals": self.removals,
@@ -73,13 +76,15 @@ class State:
             "generator": self.generator.get_state(),
             "average": self.average,
             "losses": self.losses,
-            "generators": checkpoint.generator_states(),
+            "generators": _generator_states(),
         }
-        checkpoint.save(folder / "checkpoint.pt", state)
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        files.write_checked(folder / CHECKPOINT, buffer.getvalue())
 
     def resume(self, folder: Path, identity: str) -> bool:
         """Take up the checkpoint of a folder, if there is one; ValueError where it is another training's."""
-        state = checkpoint.load(folder / "checkpoint.pt")
+        state = load_checkpoint(folder)
         if state is None:
             return False
         if state["identity"] != identity:
@@ -92,8 +97,34 @@ class State:
         for name, mean in self.average.items():
             mean.copy_(state["average"][name])
         self.losses = state["losses"]
-        checkpoint.restore_generators(state["generators"])
+        _restore_generators(state["generators"])
         return True
+
+
+def load_checkpoint(folder: Path) -> dict[str, Any] | None:
+    """Read a folder's checkpoint onto the CPU, executing nothing; None where there is none, or a damaged one."""
+    data = files.read_checked(folder / CHECKPOINT)
+    return None if data is None else torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+
+
+def _generator_states() -> dict[str, Any]:
+    """The states of Python's, NumPy's and torch's own generators, on the CPU and on every GPU in use."""
+    kind, keys, *rest = np.random.get_state()  # noqa: NPY002 - the state that users' code may draw from
+    return {
+        "python": random.getstate(),
+        "numpy": (kind, torch.from_numpy(keys.astype(np.int64)), *rest),
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
+    }
+
+
+def _restore_generators(states: dict[str, Any]) -> None:
+    random.setstate(states["python"])
+    kind, keys, *rest = states["numpy"]
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
+    torch.set_rng_state(states["torch"])
+    if states["cuda"]:
+        torch.cuda.set_rng_state_all(states["cuda"])
 
 
 def _shrunk(plan: channel_graph.Plan, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

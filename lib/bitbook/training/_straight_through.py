@@ -1,7 +1,5 @@
 """Training weights that the network sees quantised: the straight-through estimator, with refreshed clusters."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -13,7 +11,8 @@ from bitbook.clustering import Clusters
 from bitbook.clustering._threads import Workers
 from bitbook.codes import Coded
 from bitbook.networks import bake
-from bitbook.training._parametrisation import attached, entering
+
+from ._parametrisation import attached, entering
 
 
 class _StraightThrough(torch.autograd.Function):

@@ -28,33 +28,16 @@ own, its id. Follow the ids from operation to operation:
     smaller, momentum = remove(network, graph, channels), removal(graph, channels).apply(momentum)
 
 `_rules` has the rule of every operation, `_graph` follows them through a network, `_plan` is what both changes share;
-`_permutation` has groups; `_zeros` finds what may go, `_removal` plans it, `_rewrite` makes the smaller network.
+`_permutation` has groups; `_zeros` finds what may go, `_removal` makes the smaller network.
 """
 
-from __future__ import annotations
-
-from bitbook.networks.channel_graph._graph import ChannelGraph, Site, Step, trace
-from bitbook.networks.channel_graph._permutation import Group, Place, groups, permutation, permute, tied_channels
-from bitbook.networks.channel_graph._plan import ChannelGraphError, Index, Plan
-from bitbook.networks.channel_graph._removal import removal, remove, shrunk
-from bitbook.networks.channel_graph._zeros import zero_channels
+from ._graph import ChannelGraph, Site, Step, trace
+from ._permutation import Group, Place, groups, permutation, permute, tied_channels
+from ._plan import ChannelGraphError, Index, Plan
+from ._removal import removal, remove, shrunk
+from ._zeros import zero_channels
 
 __all__ = [
-    "ChannelGraph",
-    "ChannelGraphError",
-    "Group",
-    "Index",
-    "Place",
-    "Plan",
-    "Site",
-    "Step",
-    "groups",
-    "permutation",
-    "permute",
-    "removal",
-    "remove",
-    "shrunk",
-    "tied_channels",
-    "trace",
-    "zero_channels",
-]
+    "ChannelGraph", "ChannelGraphError", "Group", "Index", "Place", "Plan", "Site", "Step", "groups", "permutation",
+    "permute", "removal", "remove", "shrunk", "tied_channels", "trace", "zero_channels",
+]  # fmt: skip

@@ -1,7 +1,5 @@
 """Trace a classifier into its channel graph: which channel is which, at every operation."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,8 +9,9 @@ import numpy as np
 from torch import fx, nn
 
 from bitbook.networks._normalise import Normalise
-from bitbook.networks.channel_graph._plan import ChannelGraphError, Index, IndexMap, Plan
-from bitbook.networks.channel_graph._rules import RULES, Value, arithmetic, called, described, getitem, layer
+
+from ._plan import ChannelGraphError, Index, IndexMap, Plan
+from ._rules import RULES, Value, arithmetic, called, described, getitem, layer
 
 LEAVES = (nn.Conv2d, nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d, Normalise, IndexMap)
 

@@ -1,7 +1,5 @@
 """Groups of channels that may be reordered among themselves, and the reordering."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from torch import nn
 
-from bitbook.networks.channel_graph._graph import ChannelGraph, Site
-from bitbook.networks.channel_graph._plan import ChannelGraphError, Plan
+from ._graph import ChannelGraph, Site
+from ._plan import ChannelGraphError, Plan
 
 
 @dataclass(frozen=True, eq=False)

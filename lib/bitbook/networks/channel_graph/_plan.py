@@ -1,10 +1,9 @@
 """A plan: where the channels of a changed network come from, for its tensors and between its operations."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import torch
@@ -67,14 +66,14 @@ class Plan(dict[str, Index]):
                 changed[name] = index.take(value)
         return changed
 
-    def along(self, network: nn.Module) -> Plan:
+    def along(self, network: nn.Module) -> Self:
         """Return the plan with the weights that train under parametrisations, and what these hold along the channels.
 
         A parametrisation says so in an attribute `along`: by tensor name, 1 for a tensor along the weight's axis 0 (a
         number for each output channel), 2 for one in the shape of the weight. Raises ChannelGraphError for one that has
         no such attribute.
         """
-        more = Plan(self)
+        more = type(self)(self)
         for prefix, owner in network.named_modules():
             for attribute, parts in getattr(owner, "parametrizations", {}).items():
                 index = self.get(f"{prefix}.{attribute}")

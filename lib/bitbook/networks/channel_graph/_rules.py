@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
-from bitbook.networks.channel_graph._plan import IndexMap
+from ._plan import IndexMap
 
 if TYPE_CHECKING:
-    from bitbook.networks.channel_graph._graph import Walk
+    from ._graph import Walk
 
 
 PADDED = "makes something of channels padded with zeros"
@@ -79,7 +79,7 @@ def elementwise(walk: Walk, node: fx.Node, x: Value) -> Value:
 
 
 def arithmetic(walk: Walk, node: fx.Node, x: Value) -> Value:
-    walk.refuse(node, len(node.args) != 2, "gets its two operands in another way than (a, b)")
+    walk.refuse(node, len(node.args) != 2, "gets its two operands in another form than (a, b)")
     nodes = [side for side in node.args if isinstance(side, fx.Node)]
     for side in nodes:
         fault = f"combines channels with {side.name}, which is neither a number nor a channel"
@@ -219,7 +219,7 @@ def argument(node: fx.Node, position: int, name: str, default: Any) -> Any:
 
 def evaluate(network: nn.Module, node: fx.Node, value: Tensor) -> Tensor:
     """Run an elementwise operation on a value of one's own, which is left as it was."""
-    args, kwargs = (fx.map_arg(given, lambda _: value.clone()) for given in (node.args, node.kwargs))
+    args, kwargs = (fx.map_arg(each, lambda _: value.clone()) for each in (node.args, node.kwargs))
     if node.op == "call_module":
         return network.get_submodule(node.target)(*args, **kwargs)
     if node.op == "call_method":

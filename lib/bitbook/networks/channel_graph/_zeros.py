@@ -1,15 +1,15 @@
 """Which channels can go without changing what the network computes."""
 
-from __future__ import annotations
-
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
-from bitbook.networks.channel_graph._graph import ChannelGraph, Step
-from bitbook.networks.channel_graph._rules import evaluate
+from ._graph import ChannelGraph, Step
+from ._plan import ChannelGraphError
+from ._rules import evaluate
 
 NAN = torch.tensor(float("nan"), dtype=torch.float64)
 
@@ -30,13 +30,29 @@ def zero_channels(network: nn.Module, graph: ChannelGraph, *, tolerance: float =
     read, after batch norm, bias and activation, and those that are read with zero weights only. A channel whose own
     weights are zero, but whose bias or batch-norm shift makes a positive constant of it, is not among them.
     """
-    needed = needs(network, graph, tolerance=tolerance).needed
+    needed = _needs(network, graph, tolerance).needed
     dropped = {layer: np.flatnonzero(~needed[ids]) for layer, ids in graph.layers.items()}
     return {layer: channels for layer, channels in dropped.items() if len(channels)}
 
 
 @torch.no_grad()
-def needs(network: nn.Module, graph: ChannelGraph, *, tolerance: float) -> Needs:
+def check_zero(network: nn.Module, graph: ChannelGraph, channels: Mapping, *, tolerance: float) -> None:
+    """Raise ChannelGraphError, naming layer, channel and reader, unless `zero_channels` would find these channels."""
+    needs = _needs(network, graph, tolerance)
+    for layer, gone in channels.items():
+        for position in gone:
+            each = graph.layers[layer][position]
+            if needs.needed[each]:
+                refused = f"{layer}: channel {position} cannot be removed"
+                if needs.reader[each] < 0:
+                    raise ChannelGraphError(f"{refused}: the network returns it")
+                value, reader = needs.value[each], graph.steps[needs.reader[each]].node.name
+                how = "varying with the image" if np.isnan(value) else f"as the constant {value:.3g}"
+                remedy = "bring its weights, and the bias and batch-norm shift on its way, to zero first"
+                raise ChannelGraphError(f"{refused}: it reaches {reader} {how}; {remedy}")
+
+
+def _needs(network: nn.Module, graph: ChannelGraph, tolerance: float) -> Needs:
     """Follow constants forwards and what is read backwards; see zero_channels."""
     constants = _constants(network, graph, tolerance)
     needed = np.zeros(graph.count + 1, dtype=bool)  # the last entry serves id -1, and is not returned

@@ -1,14 +1,34 @@
-"""What differs between two files: header, weights, codes and sizes."""
+"""What a file holds, and what differs between two files, in words."""
 
-from __future__ import annotations
-
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
+from ._arrays import spell_shape
 from ._compressed import Compressed
 from ._container import describe
+
+
+def summary(compressed: Compressed) -> str:
+    """Return a line for the coded weights, one for each tensor with a note, and one for each dense tensor with axes."""
+    weights = sum(math.prod(code.shape) for code in compressed.codes.values())
+    lines = [f"coded           {len(compressed.codes):,} tensors, {weights:,} weights"]
+    coded = {name: note for name, note in compressed.notes.items() if name in compressed.codes}
+    lines += [f"  {name:38} {note}" for name, note in sorted(coded.items())]
+    if compressed.batch_norm:
+        folded = sum(len(rows) == 2 for rows in compressed.batch_norm.values())
+        whole = len(compressed.batch_norm) - folded
+        lines.append(f"batch norms     {folded:,} folded to scale and shift, {whole:,} whole")
+    listed = [name for name, values in compressed.dense.items() if values.ndim > 1 or name in compressed.notes]
+    size = sum(values.size for values in compressed.dense.values())
+    lines.append(f"dense           {len(compressed.dense):,} tensors, {size:,} numbers; those with several axes:")
+    for name in listed:
+        values = compressed.dense[name]
+        what = f"{values.dtype} {spell_shape(values.shape)}"
+        lines.append(f"  {name:38} {what:24} {compressed.notes.get(name, '')}".rstrip())
+    return "\n".join(lines if listed else [*lines[:-1], lines[-1].partition(";")[0]])
 
 
 @dataclass(frozen=True)
@@ -52,9 +72,9 @@ def _codes(one: Compressed, other: Compressed) -> Iterator[Difference]:
         if describe(old) != describe(new):
             yield Difference(name, "codes", f"{describe(old)} -> {describe(new)}")
         for part, values in vars(old).items():
-            theirs = getattr(new, part, None)
-            if isinstance(values, np.ndarray) and isinstance(theirs, np.ndarray) and values.shape == theirs.shape:
-                changed = np.count_nonzero(values != theirs)
+            other = getattr(new, part, None)
+            if isinstance(values, np.ndarray) and isinstance(other, np.ndarray) and values.shape == other.shape:
+                changed = np.count_nonzero(values != other)
                 if changed:
                     yield Difference(name, "codes", f"{changed:,} of {values.size:,} {part} differ")
     for name in sorted(one.codebooks.keys() | other.codebooks.keys()):

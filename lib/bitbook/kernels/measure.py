@@ -1,0 +1,63 @@
+"""What kernels take: CPU time of functions called in turn, and the instructions that a kernel is compiled to."""
+
+from __future__ import annotations
+
+import platform
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from bitbook.simd import instruction_set
+
+from ._layer import Lookup
+
+
+def cpu_seconds(functions: Mapping[str, Callable], *, repeats: int = 15) -> dict[str, float]:
+    """Return the median CPU seconds of this process, one call of each function in turn, so that load falls on all.
+
+    Two calls of each go before, to compile and to warm up.
+    """
+    times = {name: [] for name in functions}
+    for repeat in range(repeats + 2):
+        for name, function in functions.items():
+            start = time.process_time()
+            function()
+            if repeat > 1:
+                times[name].append(time.process_time() - start)
+    return {name: float(np.median(measured)) for name, measured in times.items()}
+
+
+def read_bandwidth(megabytes: int = 128) -> float:
+    """Return the bytes a second that one core reads from memory."""
+    numbers = np.ones(megabytes << 17)
+    return numbers.nbytes / cpu_seconds({"read": numbers.sum}, repeats=5)["read"]
+
+
+def processor() -> str:
+    """Return the processor's name and the instructions that kernels use."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.exists() else []
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    return f"{(names or [platform.processor() or platform.machine()])[0]}, {instruction_set()}"
+
+
+def inner_loop(lookup: Lookup) -> Counter[str]:
+    """Return how often each instruction stands in the innermost loop of a layer's kernel for one input vector.
+
+    The loop is the longest stretch between a label and a jump back to it; the kernel must have been called once.
+    """
+    (assembly,) = lookup.bands[0].kernel()[0].inspect_asm().values()
+    loops, labels, lines = [], {}, []
+    for line in assembly.splitlines():
+        if label := re.match(r"(\.L\w+):", line):
+            labels[label[1]] = len(lines)
+        elif instruction := re.match(r"\s+([a-z]\w*)\s*(.*)", line):
+            lines.append(instruction[1])
+            if instruction[1].startswith("j") and instruction[2] in labels:
+                loops.append(lines[labels.pop(instruction[2]) :])
+    vectors = [loop for loop in loops if sum(name.startswith("v") for name in loop) > len(loop) / 2]
+    return Counter(max(vectors or loops, key=len))
