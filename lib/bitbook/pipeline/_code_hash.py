@@ -23,11 +23,6 @@ def _source(name: str, package: Path) -> str:
     return file.read_text() if file else ""
 
 
-def _source(name: str, package: Path) -> str:
-    file = module_file(name, package)
-    return file.read_text() if file else ""
-
-
 def module_names(package: Path = PACKAGE) -> list[str]:
     """Return the dotted names of all modules of the package."""
     relative = (file.relative_to(package.parent).with_suffix("") for file in sorted(package.rglob("*.py")))

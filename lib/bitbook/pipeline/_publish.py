@@ -123,6 +123,7 @@ def publish(rows: Iterable[Mapping[str, Any]]) -> int:
 
 
 def _insert(rows: list[Mapping[str, Any]], folder: Path) -> int:
+    table: dict[tuple[str, str, str], Mapping[str, Any]]
     main = {_name(row) for row in tables.read(folder / "main.csv")}
     table = {_name(row): row for row in tables.read(folder / "table.csv")}
     table = {name: row if name in main else row | {"file": ""} for name, row in table.items()}
@@ -147,9 +148,9 @@ def _insert(rows: list[Mapping[str, Any]], folder: Path) -> int:
             write_atomically(folder / "notebooks" / f"{row['key']}.ipynb", notebook.read_bytes())
     tables.write(folder / "table.csv", (table[name] for name in sorted(table)), COLUMNS)
     named = {Path(row["file"]).name for row in table.values()}
-    for file in (folder / "files").glob("*"):
-        if file.name not in named:
-            file.unlink()
+    for kept in (folder / "files").glob("*"):
+        if kept.name not in named:
+            kept.unlink()
     return count
 
 

@@ -198,7 +198,7 @@ class Run:
         if path.parent != self.folder:
             raise ValueError(f"{path} is not among the outputs: save it by run.save")
         metric = self.task.headline
-        row = {
+        row: dict[str, Any] = {
             "task": self.task.name,
             "method": method or self.name.partition("_")[2],
             "variant": variant,
@@ -228,7 +228,11 @@ class Run:
         record = self.store.finish({"hardware": provenance.hardware(), "test_reads": self.store.counted("test_reads")})
         if self._stage:
             results, key = Results(Path(self._stage["results"])), self._stage["key"]
-            about = {"command": self._stage["command"], "notebook": self.name, "parameters": self.parameters}
+            about: dict[str, Any] = {
+                "command": self._stage["command"],
+                "notebook": self.name,
+                "parameters": self.parameters,
+            }
             about |= {"commit": provenance.commit(root()), "threads": threads(), "versions": provenance.versions()}
             write_atomically(results.metrics(key), to_json(metrics))
             write_atomically(results.provenance(key), to_json(about | record, finite=False))

@@ -131,15 +131,13 @@ def stage(kind: str, name: str | None, params: Path) -> None:
         _use_own_code()
         processes.die_with_caller()
         name = name or os.environ["DVC_STAGE"].partition(f"{kind}@")[2]
-    if kind not in ("collect", "report"):
-        check_name(name, kind)
-    if kind == "clean":
-        clean(name)
-    elif kind == "data":
-        data(name, params)
-    elif kind in ("net", "run"):
-        execute(kind, name, params)
-    elif kind == "collect":
+    if kind == "collect":
         collect(params)
-    else:
+    elif kind == "report":
         report(params)
+    elif kind == "clean":
+        clean(check_name(name, kind))
+    elif kind == "data":
+        data(check_name(name, kind), params)
+    else:
+        execute(kind, check_name(name, kind), params)

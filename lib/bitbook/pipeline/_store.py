@@ -108,7 +108,7 @@ class Store:
             seconds = round(self._before + time.time() - self._started, 1)
             self._kept.add("finished", {"seconds": seconds, **record})
         self.release()
-        return self.record
+        return self.record or {}
 
     def keep(self, name: str, compute: Callable[[], Any], *, version: str = "") -> Any:
         """Return what `compute` returned when it was first called under this name and version, calling it if need be.

@@ -97,16 +97,15 @@ def _overview(rows: Sequence[Mapping[str, str]]) -> dict[str, Figure]:
     drawn = {}
     for task in dict.fromkeys(row["task"] for row in rows):
         own = [row for row in rows if row["task"] == task]
-        points = {
-            method: tuple(
-                np.array([float(row[name]) for row in own if row["method"] == method])
-                for name in ("file_bytes", "value_mean")
-            )
-            for method in dict.fromkeys(row["method"] for row in own)
-        }
+        points = {}
+        for method in dict.fromkeys(row["method"] for row in own):
+            pairs = [(float(row["file_bytes"]), float(row["value_mean"])) for row in own if row["method"] == method]
+            sizes, values = np.array(pairs).T
+            points[method] = (sizes, values)
         level = max(float(row["float_value"]) for row in own)
-        limits = {"level": ("float network", level), "ylim": (level - 0.12, level + 0.01)}
-        drawn[task] = figures.fronts(points, ylabel=f"{own[0]['metric']}, {task}", joined=False, **limits).figure
+        limits, label = (level - 0.12, level + 0.01), f"{own[0]['metric']}, {task}"
+        axis = figures.fronts(points, ylabel=label, joined=False, level=("float network", level), ylim=limits)
+        drawn[task] = axis.figure
     return drawn
 
 
@@ -136,7 +135,12 @@ def write_report(
     entries = []
     for page in pages:
         notebook = nbformat.read(page.notebook, as_version=4)
-        entry = {"page": page, "title": title_of(notebook), "scalars": _scalars(page.metrics), "figures": []}
+        entry: dict[str, Any] = {
+            "page": page,
+            "title": title_of(notebook),
+            "scalars": _scalars(page.metrics),
+            "figures": [],
+        }
         for count, png in enumerate(pictures_of(notebook), start=1):
             entry["figures"].append(f"figures/{page.key}-{count}.png")
             (folder / entry["figures"][-1]).write_bytes(png)
