@@ -21,8 +21,8 @@ class Retraining:
     """The constants of a training through codes; batch size and augmentation are the task's.
 
     epochs: through the scheme. codebook_epochs: after them, of the codebooks with all that has no code, or 0.
-    learning_rate, codebook_learning_rate: the largest of each part; SGD with Nesterov momentum, cosine. distil: the
-    share of the loss that is distilled from the network itself. precision: as in `training.Recipe`.
+    learning_rate, codebook_learning_rate: the largest of each part, along a cosine. distil: the
+    share of the loss that is distilled from the network itself. optimiser, precision: as in `training.Recipe`.
     """
 
     epochs: int
@@ -31,6 +31,7 @@ class Retraining:
     codebook_learning_rate: float = 0.01
     weight_decay: float = 1e-4
     distil: float = 0.8
+    optimiser: str = "sgd"
     precision: str = "bfloat16"
 
 
@@ -71,6 +72,7 @@ def retrain(
         batch_size=task.recipe.batch_size,
         learning_rate=options.learning_rate,
         weight_decay=options.weight_decay,
+        optimiser=options.optimiser,
         augmentation=task.recipe.augmentation,
         precision=options.precision,
     )

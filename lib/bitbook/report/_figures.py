@@ -148,6 +148,17 @@ def bars(values: Mapping[str, float], *, xlabel: str, title: str = "") -> Axes:
     return axis
 
 
+def matrices(panels: Mapping[str, np.ndarray]) -> list[Axes]:
+    """Draw matrices side by side, on one scale of colours about zero."""
+    axes = figure(columns=len(panels), width=3.4 * len(panels), height=3.4)
+    extent = max(np.abs(panel).max() for panel in panels.values())
+    for axis, (title, panel) in zip(axes, panels.items(), strict=True):
+        axis.imshow(panel, cmap="RdBu", vmin=-extent, vmax=extent)
+        axis.set(title=title, xticks=[], yticks=[])
+        axis.grid(visible=False)
+    return axes
+
+
 def ledger(ledger: Ledger, *, title: str = "") -> Axes:
     """Draw where the bytes of a file go, largest part first."""
     parts = ledger.by_part()
