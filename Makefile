@@ -21,15 +21,17 @@ $(INSTALLED): requirements.lock pyproject.toml
 	@touch $@
 
 reproduce: $(INSTALLED)  ## run what is not up to date; pages in results/report/index.html
+	@test -e .git || printf '[core]\n    no_scm = true\n' > .dvc/config.local  # a zip of the project is no clone
 	dvc pull --quiet data.dvc
 	dvc repro
 
-test: $(INSTALLED)  ## all tests
-	python -m pytest
+test: $(INSTALLED)  ## what people wait for; ARGS=--slow adds tests of minutes
+	OMP_NUM_THREADS=1 python -m pytest -n 2 --dist worksteal $(ARGS)
 
-lint: $(INSTALLED)  ## style and common mistakes
+lint: $(INSTALLED)  ## style, common mistakes and types
 	ruff check
 	ruff format --check
+	mypy
 
 lab: $(INSTALLED)  ## run the notebooks interactively
 	jupyter lab notebooks

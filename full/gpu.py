@@ -27,10 +27,10 @@ from bitbook import codes, datasets, tasks, training
 from bitbook.compression import Retraining, measure
 from bitbook.files import write_atomically
 from bitbook.methods import dpnet
-from bitbook.pipeline import provenance
-from bitbook.pipeline.collect import rows_of
-from bitbook.pipeline.layout import Results
-from bitbook.pipeline.tables import to_json
+from bitbook.pipeline import _provenance as provenance
+from bitbook.pipeline._collect import rows_of
+from bitbook.pipeline._layout import Results
+from bitbook.pipeline._tables import to_json
 from safetensors.torch import load_file, save_file
 from torch import nn
 

@@ -48,6 +48,18 @@ def data_folder() -> Path:
     return Path(os.environ["BITBOOK_DATA"])
 
 
+@pytest.fixture(scope="session")
+def reproduced() -> None:
+    """The results of this checkout are up to date; where they are not, a skip that says so, and a failure in CI."""
+    command = [str(Path(sys.executable).with_name("dvc")), "repro", "--dry"]
+    told = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True
+    ).stdout  # a stale pipeline exits with 0, too
+    if not (ROOT / "results").exists() or "Running stage" in told:
+        problem = "the results are not up to date: run `make reproduce`"
+        pytest.fail(problem) if os.environ.get("CI") else pytest.skip(problem)
+
+
 class Server:
     """A web server: serves `files` by path, sends only `breaks[i]` bytes of its i-th answer, notes all requests."""
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -68,3 +70,23 @@ def test_peers_that_need_other_versions_stay_out():
     assert "nncodec" not in names
     numpy = [Version(next(iter(r.specifier)).version) for r, _ in locked() if r.name == "numpy"]
     assert {version.major for version in numpy} == {2}
+
+
+def test_the_core_does_without_the_packages_of_the_extras(tmp_path):
+    """`pip install bitbook` alone: what the pipeline and the searches use is not there."""
+    blocked = ["dvc", "papermill", "jupyterlab", "nbconvert", "nbformat", "jupyter_client", "IPython", "jinja2"]
+    blocked += ["seaborn", "matplotlib", "pandas", "tabulate", "latex2mathml", "ruamel", "ruamel.yaml", "pymoo"]
+    code = f"""
+import sys
+for name in {blocked}:
+    sys.modules[name] = None
+import bitbook, torch
+from bitbook import methods, tasks, training
+from bitbook.cli import main
+network = torch.nn.Sequential(torch.nn.Linear(40, 30), torch.nn.ReLU(), torch.nn.Linear(30, 5))
+compressed = bitbook.compress(network, calibration=torch.rand(50, 40), ratio=6, progress=False)
+compressed.save({str(tmp_path / "a.bitbook")!r})
+assert bitbook.load({str(tmp_path / "a.bitbook")!r}).ratio >= 6
+sys.exit(main(["info", {str(tmp_path / "a.bitbook")!r}]))
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

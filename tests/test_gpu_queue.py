@@ -11,7 +11,7 @@ import pytest
 import torch
 import yaml
 from bitbook import networks, tasks, training
-from bitbook.pipeline import publish
+from bitbook.pipeline import _publish as publish
 from safetensors import safe_open
 from safetensors.torch import load_file
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bitbook import Compressed
-from bitbook.pipeline.code_hash import imported, module_file, module_names
+from bitbook.pipeline._code_hash import imported, module_file, module_names
 
 # part of the package -> the parts that it may import; a part is a package or a module right under bitbook
 ANYTHING = None
@@ -49,8 +49,20 @@ MAY_IMPORT = {
     "cli": ANYTHING,
 }
 DOOR = ("bitbook.codes._compressed", "runtime")  # Compressed.to_module: the one import upward, inside of a function
-LAZY = {"pymoo", "dvc", "papermill", "nbconvert", "nbformat", "jupyter_client", "jinja2", "psutil", "ruamel", "onnx"}
-KERNEL = "bitbook.pipeline.kernel"  # a script of its own, which is nothing but IPython's kernel
+LAZY = {
+    "pymoo",
+    "dvc",
+    "papermill",
+    "nbconvert",
+    "nbformat",
+    "jupyter_client",
+    "jinja2",
+    "psutil",
+    "ruamel",
+    "onnx",
+    "latex2mathml",
+}
+KERNEL = "bitbook.pipeline._kernel"  # a script of its own, which is nothing but IPython's kernel
 
 
 def part(name: str) -> str:
@@ -80,7 +92,7 @@ def test_no_part_imports_what_stands_above_it():
         ("bitbook.codes._scalar", "def f():\n    from bitbook import runtime"),
         ("bitbook.training._fit", "import bitbook.tasks"),
         ("bitbook.report.figures", "import bitbook\nbitbook.methods.moea_bins"),
-        ("bitbook.compression._baseline", "from bitbook.pipeline.run import start"),
+        ("bitbook.compression._baseline", "from bitbook.pipeline._run import start"),
     ],
 )
 def test_an_import_upward_is_found(module, source):

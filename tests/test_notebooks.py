@@ -7,13 +7,15 @@ import re
 import symtable
 from pathlib import Path
 
+import nbformat
 import pytest
 import yaml
 from bitbook import tasks
-from bitbook.pipeline import notebook
-from bitbook.pipeline.parameters import check
-from bitbook.pipeline.stages import NETWORKS, read_params
-from bitbook.report.mathematics import formulas, picture
+from bitbook.pipeline import _notebook as notebook
+from bitbook.pipeline._parameters import check
+from bitbook.pipeline._stages import NETWORKS, read_params
+from bitbook.report._html import body_of
+from nbclient import NotebookClient
 
 ROOT = Path(__file__).parents[1]
 PAPERS = {"moea_bins", "permuted_vq", "admm", "dpnet", "self_compression"}
@@ -75,7 +77,7 @@ def names_of(cell):
 
 @each
 def test_cells_that_draw_are_tagged_and_nothing_else_needs_what_they_make(path):
-    """Stored work does not depend on cells tagged `figure`: see `bitbook.pipeline.notebook.work_hash`."""
+    """Stored work does not depend on cells tagged `figure`: see `bitbook.pipeline._notebook.work_hash`."""
     made_by_figures = set()
     for cell in code_cells(path):
         bound, read = names_of(cell)
@@ -92,17 +94,32 @@ def test_cells_that_draw_are_tagged_and_nothing_else_needs_what_they_make(path):
 @each
 def test_it_holds_no_output_but_what_is_checked(path):
     kept = [cell for cell in code_cells(path) if cell["outputs"]]
-    assert [cell["source"] for cell in kept if "# NBVAL_CHECK_OUTPUT" not in cell["source"]] == []
+    assert [cell["source"] for cell in kept if "keep_output" not in notebook.tags(cell)] == []
     assert all(cell["execution_count"] for cell in kept)
     assert len(kept) <= MOST_CHECKED
 
 
+def outputs(content):
+    """What the cells tagged `keep_output` show, without what differs from run to run."""
+    cells = [cell for cell in notebook.normalise(content)["cells"] if "keep_output" in notebook.tags(cell)]
+    return [[{k: v for k, v in o.items() if k != "execution_count"} for o in cell["outputs"]] for cell in cells]
+
+
+@pytest.mark.slow
 @each
-def test_its_formulas_can_be_drawn(path):
-    for cell in notebook.read(path)["cells"]:
-        if cell["cell_type"] == "markdown":
-            for formula in formulas(cell["source"]):
-                assert picture(formula).startswith("<img")
+def test_run_interactively_it_shows_what_it_keeps(path, reproduced):
+    """Each notebook runs as Jupyter does it: in its own folder, with the parameters that it declares."""
+    content = nbformat.read(path, as_version=4)
+    before = outputs(content)
+    NotebookClient(content, kernel_name="python3", timeout=600, resources={"metadata": {"path": path.parent}}).execute()
+    assert outputs(content) == before
+
+
+@each
+def test_its_formulas_can_be_shown(path):
+    cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "markdown"]
+    html = body_of(nbformat.v4.new_notebook(cells=cells))
+    assert re.findall(r".*\$.*", html) == []
 
 
 @pytest.mark.parametrize("file", ["params.yaml", "full/params.yaml"])

@@ -1,4 +1,4 @@
-"""Weight compression by shared values: one file format, one size metric, five papers."""
+"""Weight compression into codebooks: one file format, one size metric, five papers."""
 
 from typing import Any
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 
 def printable(text: str) -> str:
@@ -79,7 +81,7 @@ def verify(arguments: argparse.Namespace) -> int:
 
 
 def recount(arguments: argparse.Namespace) -> int:
-    """Print the size of a file as a paper counts it, beside its real size."""
+    """Print the size of a file as a paper counts it, and its real size."""
     from bitbook import load
     from bitbook.codes import recount
 
@@ -122,8 +124,8 @@ def fpga(arguments: argparse.Namespace) -> int:
 
 def stage(arguments: argparse.Namespace) -> int:
     """Do what one stage of dvc.yaml does."""
-    from bitbook.pipeline.execute import NotebookFailed
-    from bitbook.pipeline.stages import stage
+    from bitbook.pipeline._execute import NotebookFailed
+    from bitbook.pipeline._stages import stage
 
     try:
         stage(arguments.kind, arguments.name, arguments.params)
@@ -151,84 +153,74 @@ def data(arguments: argparse.Namespace) -> int:
 
 def publish(arguments: argparse.Namespace) -> int:
     """Bring results into published/: this checkout's, or those of a folder after evaluating their files here."""
-    from bitbook.pipeline import publish
+    from bitbook.pipeline import _publish
 
-    rows = publish.imported_rows(arguments.folder) if arguments.folder else publish.local_rows()
-    print(f"published/table.csv: {publish.publish(rows)} results inserted or updated")
+    rows = _publish.imported_rows(arguments.folder) if arguments.folder else _publish.local_rows()
+    print(f"published/table.csv: {_publish.publish(rows)} results inserted or updated")
     return 0
 
 
 def pages(arguments: argparse.Namespace) -> int:
     """Make the tables and the picture of README.md, RESULTS.md and REPRODUCING.md from published/."""
-    from bitbook.pipeline import pages
-    from bitbook.pipeline.layout import root
+    from bitbook.pipeline import _pages, root
 
-    pages.write(root())
-    print(f"written: {', '.join((*pages.PAGES, pages.PICTURE))}")
+    _pages.write(root())
+    print(f"written: {', '.join((*_pages.PAGES, _pages.PICTURE))}")
     return 0
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the command's parser: one subparser for each subcommand."""
+    """Return the command's parser: one subparser for each subcommand, its help the first line of what it runs."""
     top = argparse.ArgumentParser(prog="bitbook", description="Compressed networks: look into them, verify them.")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
-    command = commands.add_parser("info", help="what a file holds and where its bytes go")
-    command.add_argument("file")
-    command.set_defaults(run=info)
-    command = commands.add_parser("compress", help="compress a file of weights (.safetensors, .pt) without data")
-    command.add_argument("weights", type=Path, metavar="MODEL")
+
+    def add(run: Callable[[argparse.Namespace], int], *names: str, **options: Any) -> argparse.ArgumentParser:
+        command = commands.add_parser(run.__name__, help=(run.__doc__ or "").partition("\n")[0])
+        for name in names:
+            command.add_argument(name, **options)
+        command.set_defaults(run=run)
+        return command
+
+    add(info, "file")
+    command = add(compress)
+    command.add_argument("weights", type=Path, metavar="MODEL", help="a .safetensors or .pt file")
     command.add_argument("-o", "--output", type=Path, required=True, help="the .bitbook file to write")
     size = command.add_mutually_exclusive_group(required=True)
     size.add_argument("--ratio", type=float, help="4 bytes times the parameters, divided by the bytes of the file")
     size.add_argument("--budget", type=int, help="most bytes of the file")
     size.add_argument("--k", type=int, help="centroids of each tensor")
     command.add_argument("--exclude", nargs="+", default=(), metavar="PATTERN", help="tensors that stay dense")
-    command.set_defaults(run=compress)
-    command = commands.add_parser("export", help="plain weights of a file, as .safetensors")
-    command.add_argument("file")
+    command = add(export, "file")
     command.add_argument("-o", "--output", type=Path, required=True, help="the .safetensors file to write")
-    command.set_defaults(run=export)
-    command = commands.add_parser("verify", help="check files to the last byte")
-    command.add_argument("file", nargs="+")
-    command.set_defaults(run=verify)
-    command = commands.add_parser("recount", help="the size of a file as a paper counts it")
-    command.add_argument("file")
+    add(verify, "file", nargs="+")
+    command = add(recount, "file")
     command.add_argument("--as", dest="rule", required=True, help="moea, pqf, han2016, admm or deep-k-means")
-    command.set_defaults(run=recount)
-    command = commands.add_parser("diff", help="which weights, codes and sizes of two files differ")
-    command.add_argument("first")
-    command.add_argument("second")
-    command.set_defaults(run=diff)
-    command = commands.add_parser("fpga", help="time and resources of a file's network on an FPGA board, by a model")
-    command.add_argument("file")
+    add(diff, "first", "second")
+    command = add(fpga, "file")
     command.add_argument("--board", required=True, help="xc7z020, zu3eg, zu9eg, kv260 or u50")
     command.add_argument("--image", metavar="CxHxW", help="size of the images; default: the network's usual one")
     command.add_argument("--json", action="store_true", help="all figures as JSON")
-    command.set_defaults(run=fpga)
-    command = commands.add_parser("data", help="fetch data sets that are missing, from their official sources")
-    command.add_argument("name", nargs="+")
-    command.set_defaults(run=data)
-    command = commands.add_parser("stage", help="one stage of dvc.yaml, as `dvc repro` calls it")
+    add(data, "name", nargs="+")
+    command = add(stage)
     command.add_argument("kind", choices=["clean", "data", "net", "run", "collect", "report"])
     command.add_argument("name", nargs="?", help="a notebook, a task, or a key of the params file; else what DVC runs")
     command.add_argument("--params", type=Path, default=Path("params.yaml"), help="the file that names nets and runs")
-    command.set_defaults(run=stage)
-    command = commands.add_parser("publish", help="bring results into published/")
-    command.add_argument("folder", nargs="?", type=Path, help="results made elsewhere; default: those of this checkout")
-    command.set_defaults(run=publish)
-    command = commands.add_parser("pages", help="make the tables of README, RESULTS and REPRODUCING from published/")
-    command.set_defaults(run=pages)
+    add(publish, "folder", nargs="?", type=Path, help="results made elsewhere; default: those of this checkout")
+    add(pages)
     return top
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; a failure that the user can mend is one line, not a traceback."""
+    """Run the command; a failure that the user can mend, and Ctrl-C, are one line, not a traceback."""
     parsed = parser().parse_args(arguments)
     try:
         return parsed.run(parsed)
     except (OSError, ValueError) as error:
         print(printable(f"bitbook: {error}"), file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("bitbook: stopped; what was finished is kept", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":

@@ -104,7 +104,7 @@ class Cache:
 
     Args:
         folder: made with the first value.
-        identity: what all values depend on beside their names, plain JSON.
+        identity: what all values depend on apart from their names, plain JSON.
 
     Raises:
         ValueError: where the folder holds values of another identity.

@@ -179,7 +179,7 @@ def test_parametrised_weights_compute_with_codebook_values_alone(kind):
 
 @pytest.mark.parametrize(
     "wrap",
-    [torch.compile, nn.DataParallel, torch.optim.swa_utils.AveragedModel],
+    [pytest.param(torch.compile, marks=pytest.mark.slow), nn.DataParallel, torch.optim.swa_utils.AveragedModel],
     ids=["compiled", "parallel", "averaged"],
 )
 def test_wrappers_are_taken_off(wrap):

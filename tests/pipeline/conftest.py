@@ -80,7 +80,7 @@ class Project:
 
     def run(self, *command: str, fails: bool = False) -> str:
         process = self.start(*command)
-        output, _ = process.communicate(timeout=120)
+        output, _ = process.communicate(timeout=600)
         assert bool(process.returncode) == fails, output
         return output
 

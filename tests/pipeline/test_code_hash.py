@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from bitbook.pipeline.code_hash import closure, code_hash, imported, module_hashes, module_names
+from bitbook.pipeline._code_hash import closure, code_hash, imported, module_hashes, module_names
 
 FILES = {
     "__init__.py": "",

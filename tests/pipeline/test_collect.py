@@ -3,10 +3,10 @@ from __future__ import annotations
 import json
 
 import pytest
-from bitbook.pipeline import stages
-from bitbook.pipeline.collect import COLUMNS, aggregate
-from bitbook.pipeline.layout import Results
-from bitbook.pipeline.tables import read
+from bitbook.pipeline import _stages as stages
+from bitbook.pipeline._collect import COLUMNS, aggregate
+from bitbook.pipeline._layout import Results
+from bitbook.pipeline._tables import read
 
 ABOUT = {"hardware": "h", "commit": "c", "command": "dvc repro run@x", "test_reads": 2, "seconds": 10.0}
 ROW = {

@@ -102,6 +102,15 @@ def test_full_runs_use_their_own_parameters_and_results(reproduced):
     assert reproduced.repro() == []  # the root's pipeline is another
 
 
+def test_stages_run_the_code_of_the_checkout_that_they_run_in(project):
+    """`dvc exp run --queue` runs each experiment in a checkout of its own, at another time."""
+    shutil.copytree(ROOT / "lib/bitbook", project.folder / "lib/bitbook", dirs_exist_ok=True)
+    with (project.folder / "lib/bitbook/pipeline/__init__.py").open("a") as module:
+        module.write("print('code of', __file__)\n")
+    output = project.run("dvc", "repro", "clean@02_twice")
+    assert f"code of {project.folder}/lib/bitbook/pipeline/__init__.py" in output
+
+
 def test_expensive_stages_have_cached_outputs_only():
     """DVC never restores a stage with an output that it does not cache, or keeps, from its run cache."""
     for file in (ROOT / "dvc.yaml", ROOT / "full/dvc.yaml"):

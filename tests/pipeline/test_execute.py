@@ -3,10 +3,10 @@ from __future__ import annotations
 import json
 
 import pytest
-from bitbook.pipeline import stages
-from bitbook.pipeline.execute import NotebookFailed
-from bitbook.pipeline.parameters import ParameterError
-from bitbook.pipeline.provenance import commit
+from bitbook.pipeline import _stages as stages
+from bitbook.pipeline._execute import NotebookFailed
+from bitbook.pipeline._parameters import ParameterError
+from bitbook.pipeline._provenance import commit
 
 
 def prepare(project):

@@ -42,7 +42,7 @@ def test_a_killed_training_goes_on_where_it_was(victim, tmp_path, new_project):
         assert dvc.poll() is None, dvc.stdout.read()
         time.sleep(0.02)
     processes = [psutil.Process(dvc.pid), *psutil.Process(dvc.pid).children(recursive=True)]
-    stage, kernel = find(processes, "stage net"), find(processes, "bitbook.pipeline.kernel")
+    stage, kernel = find(processes, "stage net"), find(processes, "bitbook.pipeline._kernel")
     worker = find(processes, "sleep 300")
     assert len({dvc.pid, stage.pid, kernel.pid, worker.pid}) == 4
 

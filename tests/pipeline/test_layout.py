@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from bitbook.pipeline import root
-from bitbook.pipeline.layout import Results
+from bitbook.pipeline._layout import Results
 
 
 def test_root_is_found_from_any_folder_of_the_project(project, monkeypatch):

@@ -5,8 +5,8 @@ import re
 
 import nbformat
 import pytest
-from bitbook.pipeline import notebook
-from bitbook.pipeline.notebook import clean, modules, normalise, parameters, read, text, work_hash
+from bitbook.pipeline import _notebook as notebook
+from bitbook.pipeline._notebook import clean, modules, normalise, parameters, read, text, work_hash
 
 CELLS = [("markdown", "# Title"), ("parameters", "k: int = 2  # clusters"), ("code", "x = 1\nprint(x)")]
 
@@ -97,8 +97,8 @@ def test_the_place_of_the_checkout_is_not_told(project):
 
 def test_modules_name_what_the_cells_use_and_the_pipeline(notebook_file):
     found = modules(read(notebook_file([*CELLS, ("code", "from bitbook.clustering import kmeans1d")])))
-    assert {"bitbook.clustering._kmeans1d", "bitbook.pipeline.notebook", "bitbook.pipeline.kernel"} <= found.keys()
-    assert not {"bitbook.pipeline.publish", "bitbook.pipeline.stages", "bitbook.cli"} & found.keys()
+    assert {"bitbook.clustering._kmeans1d", "bitbook.pipeline._notebook", "bitbook.pipeline._kernel"} <= found.keys()
+    assert not {"bitbook.pipeline._publish", "bitbook.pipeline._stages", "bitbook.cli"} & found.keys()
 
 
 def test_stored_work_hangs_on_all_code_but_figures_and_what_runs_it(notebook_file, monkeypatch):
@@ -128,7 +128,28 @@ def test_stored_work_hangs_on_all_code_but_figures_and_what_runs_it(notebook_fil
         assert (hash_of(work) != before) == counts, module
 
 
-@pytest.mark.parametrize("line", ["%matplotlib inline", "!ls", "x?", "%%time", "x = ("])
+MAGICS = ["%matplotlib inline", "!ls", "x?", "%%time", "x = ("]
+
+
+@pytest.mark.parametrize("line", MAGICS)
+def test_a_parameters_cell_that_is_not_python_is_named(notebook_file, line):
+    found = read(notebook_file([("markdown", "# x"), ("parameters", f"k: int = 1\n{line}")]))
+    with pytest.raises(ValueError, match=rf"cell 2, `{re.escape(line)}.*write plain Python, no magics"):
+        parameters(found)
+
+
+def test_pasted_images_stay_and_one_that_is_lost_is_named(notebook_file):
+    path = notebook_file([("markdown", "![x](attachment:x.png)"), *CELLS])
+    with pytest.raises(ValueError, match=r"cell 1 shows x\.png, .*: paste the image again"):
+        clean(read(path))
+    content = json.loads(path.read_text())
+    content["cells"][0]["attachments"] = {"x.png": {"image/png": "iVBORw=="}}
+    path.write_text(json.dumps(content))
+    assert clean(read(path))["cells"][0]["attachments"] == {"x.png": {"image/png": "iVBORw=="}}
+    assert normalise(clean(read(path)))["cells"][0]["attachments"]
+
+
+@pytest.mark.parametrize("line", MAGICS)
 def test_a_cell_that_is_not_python_is_named(notebook_file, line):
     found = read(notebook_file([("markdown", "# x"), ("code", "a = 1"), ("code", f"{line}\nb = 2")]))
     for use in (modules, work_hash):

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from bitbook.pipeline import pages
-from bitbook.pipeline.equal_accuracy import needed, picture
-from bitbook.pipeline.result_tables import in_words, unclean
-from bitbook.pipeline.run_tables import not_run, runs
+from bitbook.pipeline import _pages as pages
+from bitbook.pipeline._equal_accuracy import needed, picture
+from bitbook.pipeline._result_tables import in_words, unclean
+from bitbook.pipeline._run_tables import not_run, runs
 
 ROOT = Path(__file__).parents[2]
 

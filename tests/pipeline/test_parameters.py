@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from bitbook.pipeline.parameters import ParameterError, check, declared
+from bitbook.pipeline._parameters import ParameterError, check, declared
 
 CELL = """k: int = 16  # clusters per layer
 rate: float = 0.5  # of learning
@@ -45,7 +45,9 @@ def test_unknown_names_are_refused_with_the_known_ones():
         check({"clusters": 4}, declared(CELL))
 
 
-@pytest.mark.parametrize("cell", ["k = 16", "k: int", "import os", "k: int = 1.5  # wrong default", "k: complex = 1"])
+@pytest.mark.parametrize(
+    "cell", ["k = 16", "k: int", "import os", "k: int = f(1)", "k: int = 1.5  # wrong", "k: complex = 1"]
+)
 def test_a_parameters_cell_holds_nothing_but_typed_defaults(cell):
     with pytest.raises(ParameterError):
         declared(cell)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from bitbook.cli import main
-from bitbook.pipeline.params import check_name, read_params
+from bitbook.pipeline._params import check_name, read_params
 from dvc.utils.serialize import load_yaml
 
 KINDS = ("tasks", "notebooks", "nets", "runs")

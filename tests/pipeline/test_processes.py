@@ -9,12 +9,12 @@ from pathlib import Path
 
 import psutil
 import pytest
-from bitbook.pipeline.processes import kill_group
+from bitbook.pipeline._processes import kill_group
 
 # a leader of its own group that watches its caller and starts a worker, which does not
 CHILD = """
 import subprocess, sys, time
-from bitbook.pipeline.processes import die_with_caller
+from bitbook.pipeline._processes import die_with_caller
 die_with_caller(interval=0.05)
 worker = subprocess.Popen(["sleep", "60"])
 print(worker.pid, flush=True)
@@ -68,7 +68,7 @@ def test_a_child_lives_while_its_caller_lives():
 def test_a_child_dies_if_its_caller_was_gone_before_it_looked():
     gone = subprocess.Popen(["true"])
     gone.wait()
-    watching = f"from bitbook.pipeline.processes import die_with_caller; die_with_caller({gone.pid})"
+    watching = f"from bitbook.pipeline._processes import die_with_caller; die_with_caller({gone.pid})"
     code = f"import time; {watching}; time.sleep(60)"
     child = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
     assert child.wait(timeout=10) == -signal.SIGKILL

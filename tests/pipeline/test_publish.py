@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bitbook import Compressed, tasks
+from bitbook import Compressed, ScalarCode, tasks
 from bitbook.cli import main
-from bitbook.pipeline import publish
-from bitbook.pipeline.layout import Results
-from bitbook.pipeline.tables import read
+from bitbook.compression import measure
+from bitbook.pipeline import _publish as publish
+from bitbook.pipeline._layout import Results
+from bitbook.pipeline._tables import read
+from safetensors.torch import save_file
 
 ABOUT = {"hardware": "h", "commit": "c", "command": "dvc repro run@x", "test_reads": 1, "seconds": 1.0}
 
@@ -161,3 +163,83 @@ def test_large_files_stay_out_and_files_without_a_row_go(project, add_run, monke
     publish.publish(publish.local_rows())
     assert table(project)["v"]["file"] == ""
     assert list((project.folder / "published/files").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("field", "number"),
+    [("float_value", float("nan")), ("paper_ratio", float("inf")), ("value", -1.0), ("seconds", float("nan"))],
+)
+def test_a_record_with_numbers_that_are_none_is_refused(project, add_run, field, number):
+    results = Results(project.folder / "elsewhere")
+    add_run(results, "x")
+    path = results.provenance("x") if field == "seconds" else results.output("run", "x") / "rows.json"
+    content = json.loads(path.read_text())
+    (content if field == "seconds" else content[0])[field] = number
+    path.write_text(json.dumps(content))
+    with pytest.raises(publish.PublishError, match=f"says {field} .*: not published"):
+        publish.imported_rows(results.folder)
+
+
+def test_a_paper_s_ratio_and_a_float_value_are_those_of_the_files(project, add_run):
+    results = Results(project.folder / "elsewhere")
+    add_run(results, "x", net="n")
+    folder = results.output("run", "x")
+    network = tasks.get("digits").network(seed=0)
+    state = {name: value.numpy() for name, value in network.state_dict().items() if value.ndim}
+    name = next(name for name, value in state.items() if value.ndim == 4)
+    code = ScalarCode(np.arange(state[name].size).reshape(state[name].shape) % 4, "all")
+    file = Compressed.from_state(
+        state, codes={name: code}, codebooks={"all": np.float16([-1, 0, 1, 2])}, specification=network.specification
+    )
+    file.save(folder / "network.bitbook")
+    measured = measure([folder / "network.bitbook"], tasks.get("digits"), folder=project.folder / "m")
+    (row,) = json.loads((folder / "rows.json").read_text())
+    value = measured[folder / "network.bitbook"]["top1"]
+    row |= {"value": value, "paper_ratio": 16.0, "paper_counting": "moea"}  # 2 of 32 bits, as the paper counts
+    (folder / "rows.json").write_text(json.dumps([row]))
+    assert publish.imported_rows(results.folder)[0]["paper_ratio"] == 16.0
+    (folder / "rows.json").write_text(json.dumps([row | {"paper_ratio": 18.0}]))
+    with pytest.raises(publish.PublishError, match=r"says paper_ratio 18.0000, here it is 16.0000"):
+        publish.imported_rows(results.folder)
+
+    (folder / "rows.json").write_text(json.dumps([row]))
+    about = json.dumps({"specification": network.specification, "task": "digits"})
+    results.network("n").parent.mkdir(parents=True)
+    save_file(network.state_dict(), results.network("n"), {"bitbook": about})
+    with pytest.raises(publish.PublishError, match=r"says float_value 0.9900, here it is 0\.[01]"):  # it is untrained
+        publish.imported_rows(results.folder)
+
+
+def test_a_folder_without_results_is_refused(project, capsys):
+    for folder in ("missing", "published"):
+        assert main(["publish", folder]) == 2
+        assert f"bitbook: {folder} holds no result of a run: name a folder like results/" in capsys.readouterr().err
+
+
+def test_what_is_stopped_halfway_has_done_nothing(project, add_run, monkeypatch, capsys):
+    add_run(Results.of(Path("params.yaml")), "tiny-a", net="tiny-s0", k=3)
+    published = project.folder / "published"
+
+    def content():
+        return {path.relative_to(published): path.read_bytes() for path in published.rglob("*") if path.is_file()}
+
+    before, write, rename = content(), publish.write_atomically, Path.rename
+    for stop_at in range(1, 6):
+        calls = iter(range(1, 6))
+
+        def stopped(function, *arguments, stop_at=stop_at, calls=calls):
+            if next(calls) == stop_at:
+                raise KeyboardInterrupt
+            return function(*arguments)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(publish, "write_atomically", lambda *a, stopped=stopped: stopped(write, *a))
+            patch.setattr(Path, "rename", lambda *a, stopped=stopped: stopped(rename, *a))
+            assert main(["publish"]) == 130
+        assert "bitbook: stopped" in capsys.readouterr().err
+        if published.exists():
+            assert content() == before
+    assert not published.exists()  # stopped between two renames: the next one begins by putting it back
+    assert main(["publish"]) == 0
+    assert table(project)["v"]["seeds"] == "1"
+    assert set(before) < set(content())

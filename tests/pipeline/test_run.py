@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 from bitbook import Compressed, ScalarCode, datasets, networks, pipeline
-from bitbook.pipeline import execute
-from bitbook.pipeline.parameters import ParameterError
+from bitbook.pipeline import _execute as execute
+from bitbook.pipeline._parameters import ParameterError
 
 
 @pytest.fixture(autouse=True)

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from bitbook import Compressed
 from bitbook.files import Cache
-from bitbook.pipeline.store import Store, key_of
+from bitbook.pipeline._store import Store, key_of
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from bitbook.pipeline.store import Store
+from bitbook.pipeline._store import Store
 store = Store(Path(sys.argv[1]), {})
 print("held", flush=True)
 time.sleep(float(sys.argv[2]))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from bitbook.report.html import Page, number, percent, write_report
+from bitbook.report._html import Page, body_of, mathml, number, percent, write_report
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 PNG = base64.b64decode(
@@ -58,7 +58,8 @@ def report(tmp_path):
     nbformat.write(new_notebook(cells=cells), tmp_path / "a.ipynb")
     net = Page("net", "tiny-s0", tmp_path / "a.ipynb", {"task": "digits"}, {"top1": 0.99444, "size": 14458, "more": {}})
     run = Page("run", "tiny-a", tmp_path / "a.ipynb", {"net": "tiny-s0", "k": 2}, {})
-    write_report(tmp_path / "report", pages=[net, run], rows=[ROW])
+    rows = [ROW, ROW | {"variant": "8x"}]
+    write_report(tmp_path / "report", pages=[net, run], rows=rows, first=rows[:1])
     return tmp_path / "report"
 
 
@@ -84,12 +85,34 @@ def test_the_index_shows_the_results_and_leads_to_every_page(report):
     assert (report / "figures/tiny-a-1.png").read_bytes() == PNG
 
 
+def test_the_index_opens_with_a_figure_and_the_main_rows(report):
+    html = (report / "index.html").read_text()
+    places = [html.index(text) for text in ('src="figures/digits.svg"', "6x &lt;b&gt;", "All 2 results", ">8x<")]
+    assert places == sorted(places)
+    assert "<svg" in (report / "figures/digits.svg").read_text()
+
+
+def test_formulas_become_mathml_and_code_prices_and_what_is_unknown_do_not():
+    text = "the sum $a_1$ of $$b \\ge 2$$ and `$c$`, 5 $, or\n```\n$d$\n```\n and $\\unheardof$"
+    html = body_of(new_notebook(cells=[new_markdown_cell(text)]))
+    assert html.count("<math ") == 2 and "<msub><mi>a</mi><mn>1</mn></msub>" in html
+    assert html.count('display="block"') == 1 and "≥" in html
+    assert "<code>$c$</code>, 5 $, or" in html
+    assert r"<code>$\unheardof$</code>" in html
+    assert mathml(r"\frac") == r"<code>$\frac$</code>"  # an error of the package's
+
+
+def test_pasted_images_are_shown(tmp_path):
+    cell = new_markdown_cell("![x](attachment:x.png)", attachments={"x.png": {"image/png": "iVBORw=="}})
+    assert 'src="data:image/png;base64,iVBORw==' in body_of(new_notebook(cells=[cell]))
+
+
 def test_a_page_shows_text_outputs_and_figures_and_folds_code_away(report):
     html = (report / "tiny-a.html").read_text()
     page = References(report / "tiny-a.html")
     assert "a < b & c" in page.text
     assert base64.b64encode(PNG).decode() in html
-    assert 'class="formula"' in html
+    assert "<mi>k</mi></mrow></math>" in html
     folded = re.findall(r'<details( open="")?>.*?</details>', html, re.DOTALL)
     assert folded == [' open=""', ""]  # parameters are shown, other code on demand
     assert "secret" in page.text

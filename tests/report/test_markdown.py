@@ -1,7 +1,7 @@
 """Tables in Markdown and pages whose tables are made."""
 
 import pytest
-from bitbook.report.markdown import fill, table
+from bitbook.report._markdown import fill, table
 
 
 def test_a_table_has_a_rule_and_empty_cells():

@@ -190,11 +190,16 @@ def _fronts(task, network, folder, workers):
     return [*(g.front_costs for g in history), *(g.front_costs for g in bins.evolve(population=4, generations=2))]
 
 
-def test_the_front_is_the_same_on_two_workers_and_on_a_dask_cluster(task, network, tmp_path):
+def test_the_front_is_the_same_on_two_workers(task, network, tmp_path):
     alone = _fronts(task, network, tmp_path / "alone", 1)
     both = _fronts(task, network, tmp_path / "both", 2)
     for one, other in zip(alone, both, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.slow
+def test_the_front_is_the_same_on_a_dask_cluster(task, network, tmp_path):
+    alone = _fronts(task, network, tmp_path / "alone", 1)
     distributed = pytest.importorskip("distributed")
     options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
     with (

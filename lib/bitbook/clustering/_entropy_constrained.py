@@ -35,7 +35,7 @@ def entropy_constrained(
     """
     if not 0 < price < np.inf:
         raise ValueError(f"price must be finite and above zero, not {price}")
-    points, x = prepared(x, counts=counts, importance=importance)
+    points, numbers = prepared(x, counts=counts, importance=importance)
     solve = _cheapest_around_zero if zero else _cheapest
     exact = resolution is None or len(points) <= resolution
     candidates = np.arange(len(points) + 1) if exact else points.coarse(resolution)
@@ -55,7 +55,7 @@ def entropy_constrained(
     # Where (w - a)**2 + price * length(a) equals (w - b)**2 + price * length(b), for a weight of mean importance.
     bit = price * points.counts[-1] / points.mass[-1]
     shift = bit * np.log2(total[:-1] / total[1:]) / (2 * np.diff(values))
-    return clusters_at(points, positions, values, shift, x)
+    return clusters_at(points, positions, values, shift, numbers)
 
 
 def _cheapest(points: SortedWeights, candidates: np.ndarray, price: float) -> tuple[float, np.ndarray, None]:

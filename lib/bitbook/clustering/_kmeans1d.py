@@ -26,9 +26,9 @@ def kmeans1d(x: np.ndarray | SortedWeights, k: int, *, weights: np.ndarray | Non
     """
     if k < 1:
         raise ValueError(f"k must be at least 1, not {k}")
-    points, x = prepared(x, importance=weights)
+    points, numbers = prepared(x, importance=weights)
     positions = _cheapest_positions(points, k)
-    return clusters_at(points, positions, points.intervals(positions)[1], 0.0, x)
+    return clusters_at(points, positions, points.intervals(positions)[1], 0.0, numbers)
 
 
 def kmeans1d_layers(
@@ -64,8 +64,7 @@ def clusters_beside_zero(x: np.ndarray, k: int) -> Clusters:
         raise ValueError(f"k must be at least 1, not {k}")
     points, x = prepared(np.asarray(x))
     zeros = int(np.count_nonzero(x == 0))
-    sides = [x[x < 0], x[x > 0]]
-    sides = [sort_weights(side) if side.size else None for side in sides]
+    sides = [sort_weights(signed) if signed.size else None for signed in (x[x < 0], x[x > 0])]
 
     @cache
     def side(which: int, groups: int) -> Clusters | None:
@@ -107,7 +106,7 @@ def _cheapest_positions(points: SortedWeights, k: int) -> np.ndarray:
     return _search_penalty(points.mass, points.first, k, penalty)[0]
 
 
-def _search_penalty(mass: np.ndarray, first: np.ndarray, k: int, penalty: float) -> tuple[np.ndarray, float]:
+def _search_penalty(mass: np.ndarray, first: np.ndarray, k: int, penalty: float) -> tuple[np.ndarray, float]:  # type: ignore[return]
     """Borders of the best k clusters, (k + 1,), and a penalty at which they are the best of any number of clusters.
 
     The least squared error f(k) is convex in k, because the squared error is concave Monge; so some penalty per cluster
@@ -124,7 +123,7 @@ def _search_penalty(mass: np.ndarray, first: np.ndarray, k: int, penalty: float)
     def cost(positions: np.ndarray) -> float:
         return -float((np.diff(first[positions]) ** 2 / np.diff(mass[positions])).sum())
 
-    for attempt in count():
+    for attempt in count():  # which never ends
         chord = attempt > 6 or not low < penalty < high
         if chord:
             penalty = (cost(fewer) - cost(more)) / (len(more) - len(fewer))

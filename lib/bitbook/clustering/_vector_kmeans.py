@@ -97,7 +97,7 @@ def _seed(tiles: np.ndarray, n: int, k: int, generator: np.random.Generator, wor
 
 def _draw(errors: np.ndarray, number: int, generator: np.random.Generator) -> np.ndarray:
     """Up to `number` different rows, drawn with the probability of their squared error."""
-    number = min(number, np.count_nonzero(errors))
+    number = min(number, int(np.count_nonzero(errors)))
     return generator.choice(len(errors), number, replace=False, p=errors / errors.sum()) if number else np.empty(0, int)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 SMALLEST_HALF, LARGEST_HALF = float(np.finfo(np.float16).smallest_normal), float(np.finfo(np.float16).max)
 SMALLEST, LARGEST = float(np.finfo(np.float32).smallest_normal), float(np.finfo(np.float32).max)
-FLOATS = {"f2": np.dtype("<f2"), "f4": np.dtype("<f4")}
+FLOATS: dict[str, np.dtype] = {"f2": np.dtype("<f2"), "f4": np.dtype("<f4")}
 _EXACT = ("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "c8", "c16")  # stored as they are: never rounded
 NUMBERS = FLOATS | {kind: np.dtype(f"<{kind}") for kind in _EXACT}
 CHUNK = 1 << 20  # indices taken together: bounds the memory that this needs

@@ -117,7 +117,7 @@ class Field:
     def learn(self, block: Block, found: np.ndarray) -> None:
         """Take in the whole values of the block's symbols, flat, right after `contexts` of the same block."""
         _, rows, columns = block
-        values = np.zeros(self._mean.shape, np.int32)
+        values: np.ndarray = np.zeros(self._mean.shape, np.int32)
         if self.mask is None:
             values.ravel()[:] = found
             magnitude = np.abs(values - self._mean)

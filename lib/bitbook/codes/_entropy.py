@@ -125,7 +125,7 @@ class Source(Coder):
         self.max_work = max_work
         self._stream = constriction.stream.stack.AnsCoder(words)
 
-    def transfer(self, frequencies: np.ndarray, sizes: np.ndarray, known: None) -> np.ndarray:
+    def transfer(self, frequencies: np.ndarray, sizes: np.ndarray, known: np.ndarray | None) -> np.ndarray:
         parts = zip(frequencies, sizes.tolist(), strict=True)
         return np.concatenate([self._stream.decode(_categorical(row), size) for row, size in parts])
 

@@ -86,7 +86,7 @@ class Writer:
         self._add(part, value.to_bytes(LENGTH_BYTES, "little"))
         self.bits += 8 * LENGTH_BYTES
 
-    def choose(self, variants: Sequence[Callable[["Writer"], None]]) -> None:
+    def choose(self, variants: Sequence[Callable[["Writer"], object]]) -> None:
         """Write the variant that takes the fewest bits, after one byte that tells which."""
         forks = []
         for index, write in enumerate(variants):

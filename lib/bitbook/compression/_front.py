@@ -1,13 +1,17 @@
 """Fronts of size against quality: which files no other file beats, and what a front needs at a given quality."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
+from numpy.typing import ArrayLike
 from sklearn.isotonic import IsotonicRegression
 
+if TYPE_CHECKING:
+    import pandas as pd
 
-def nondominated(costs: Sequence) -> np.ndarray:
+
+def nondominated(costs: ArrayLike) -> np.ndarray:
     """Return the indices of the rows that no other row matches or beats in every cost, sorted by the first cost.
 
     costs: (n, m), each column to be minimised. Of equal rows the first is kept.

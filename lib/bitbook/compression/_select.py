@@ -29,7 +29,7 @@ def layer_weights(network: nn.Module) -> Iterator[tuple[nn.Module, str]]:
     """
     for module in network.modules():
         if isinstance(module, _MATRICES):
-            names = ("weight",)
+            names = ["weight"]
         elif isinstance(module, nn.MultiheadAttention):
             names = [name for name in _ATTENTION if getattr(module, name) is not None]
         elif isinstance(module, nn.RNNBase | nn.RNNCellBase):

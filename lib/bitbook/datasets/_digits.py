@@ -25,4 +25,4 @@ def arrays() -> dict[str, np.ndarray]:
 def write(path: Path) -> None:
     """Write the digits as a canonical .npz file, the same bytes every time."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(path, **arrays())
+    np.savez(path, **arrays())  # type: ignore[arg-type]  # numpy: any name may be that of an option

@@ -58,7 +58,8 @@ def batches(images: Tensor | ImageFiles, indices: Iterable[slice | Tensor]) -> I
     if isinstance(images, Tensor):
         yield from (images[index] for index in indices)
         return
-    pool, waiting = ThreadPoolExecutor(os.cpu_count()), deque()
+    pool = ThreadPoolExecutor(os.cpu_count())
+    waiting: deque = deque()
     try:
         for index in [*indices, *[None] * AHEAD]:
             if index is not None:

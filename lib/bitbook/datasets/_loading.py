@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 import torch
@@ -137,7 +138,8 @@ class OwnImages:
         """The fingerprints of the images per split, plain JSON."""
         marks = {}
         for split, data in self._splits.items():
-            pixels = data.images.permute(0, 2, 3, 1).numpy()  # (N, H, W, C)
+            images: Any = data.images
+            pixels = images.permute(0, 2, 3, 1).numpy()  # (N, H, W, C)
             contents = (
                 image.tobytes() + int(y).to_bytes(8, "little") for image, y in zip(pixels, data.labels, strict=True)
             )

@@ -60,7 +60,7 @@ def fetch(name: str, *, progress: bool = True) -> Path:
             f"{name}: its source sent what is not this data set ({what}); put {target} there yourself"
         ) from error
     canonical = io.BytesIO()
-    np.savez(canonical, **arrays)
+    np.savez(canonical, **arrays)  # type: ignore[arg-type]  # numpy: any name may be that of an option
     if name == "cifar100" and target.exists():
         with contextlib.suppress(OSError, ValueError, LookupError, zipfile.BadZipFile), np.load(target) as old:
             if len(old["y_train"]) == SETS["cifar100-calib10k"].train:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from bitbook.pipeline.layout import root
-from bitbook.pipeline.run import Run, start
+from bitbook.pipeline._layout import root
+from bitbook.pipeline._provenance import hardware
+from bitbook.pipeline._run import Run, start
 
-__all__ = ["Run", "root", "start"]
+__all__ = ["Run", "hardware", "root", "start"]

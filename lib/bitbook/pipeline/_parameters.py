@@ -71,7 +71,13 @@ def declared(cell: str) -> dict[str, Parameter]:
         if not (isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name) and line.value is not None):
             raise ParameterError(f"parameters cell: `{ast.unparse(line)}` is not `name: type = value  # comment`")
         name, type_ = line.target.id, ast.unparse(line.annotation)
-        parameter = Parameter(name, type_, ast.literal_eval(line.value), comments.get(line.end_lineno, ""))
+        try:
+            default = ast.literal_eval(line.value)
+        except ValueError:
+            raise ParameterError(
+                f"parameter {name}: {ast.unparse(line.value)} is no literal: write the value"
+            ) from None
+        parameter = Parameter(name, type_, default, comments.get(line.end_lineno or 0, ""))
         parameter.check(parameter.default)
         found[name] = parameter
     return found

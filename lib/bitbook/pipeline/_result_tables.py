@@ -6,9 +6,9 @@ import json
 import re
 from pathlib import Path
 
-from bitbook.pipeline import tables
-from bitbook.pipeline.equal_accuracy import compared
-from bitbook.report.markdown import table
+from bitbook.pipeline import _tables as tables
+from bitbook.pipeline._equal_accuracy import compared
+from bitbook.report._markdown import table
 
 NETWORKS = {
     "cifar10": "ResNet-20 on CIFAR-10",

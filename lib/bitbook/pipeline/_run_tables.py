@@ -6,10 +6,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-from bitbook.pipeline import notebook, tables
-from bitbook.pipeline.collect import seed_of
-from bitbook.pipeline.params import read_params
-from bitbook.report.markdown import table
+from bitbook.pipeline import _notebook as notebook
+from bitbook.pipeline import _tables as tables
+from bitbook.pipeline._collect import seed_of
+from bitbook.pipeline._params import read_params
+from bitbook.report._markdown import table
 
 _CLAIM = re.compile(r"\*\*The claim\*\* \((.+?)\): (.+?\.)(?=\s)", re.DOTALL)
 

@@ -18,6 +18,11 @@ def module_file(name: str, package: Path = PACKAGE) -> Path | None:
     return next((file for file in files if name.split(".")[0] == package.name and file.is_file()), None)
 
 
+def _source(name: str, package: Path) -> str:
+    file = module_file(name, package)
+    return file.read_text() if file else ""
+
+
 def module_names(package: Path = PACKAGE) -> list[str]:
     """Return the dotted names of all modules of the package."""
     relative = (file.relative_to(package.parent).with_suffix("") for file in sorted(package.rglob("*.py")))
@@ -65,7 +70,7 @@ def closure(source: str, *, without: tuple[str, ...] = (), package: Path = PACKA
         name = waiting.pop()
         if name not in found and not any(name == w or name.startswith(f"{w}.") for w in without):
             found.add(name)
-            waiting |= imported(module_file(name, package).read_text(), module=name, package=package)
+            waiting |= imported(_source(name, package), module=name, package=package)
             waiting |= {name.rpartition(".")[0]} - {""}  # importing a module runs its packages
     return found
 
@@ -83,4 +88,4 @@ def code_hash(source: str) -> str:
 
 def module_hashes(modules: set[str], package: Path = PACKAGE) -> dict[str, str]:
     """Return the code hash of every given module of the package, by name."""
-    return {name: code_hash(module_file(name, package).read_text()) for name in sorted(modules)}
+    return {name: code_hash(_source(name, package)) for name in sorted(modules)}

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from bitbook.files import write_atomically
-from bitbook.pipeline import notebook, processes, tables
-from bitbook.pipeline.layout import Results, root
-from bitbook.pipeline.parameters import check
-from bitbook.pipeline.params import check_name, read_params
+from bitbook.pipeline import _notebook as notebook
+from bitbook.pipeline import _processes as processes
+from bitbook.pipeline import _tables as tables
+from bitbook.pipeline._code_hash import PACKAGE
+from bitbook.pipeline._layout import Results, root
+from bitbook.pipeline._parameters import check
+from bitbook.pipeline._params import check_name, read_params
 
 NETWORKS = "01_networks"  # the notebook of every `net` stage
 
 
 def clean(name: str) -> None:
     """Make the cleaned copy of a notebook and the list of the code that it uses: what other stages depend on."""
-    copy = notebook.clean(notebook.read(root() / "notebooks" / f"{name}.ipynb"))
-    folder = root() / "results" / "notebooks"
+    path, folder = root() / "notebooks" / f"{name}.ipynb", root() / "results" / "notebooks"
+    copy = notebook.clean(notebook.read(path))
+    notebook.parameters(copy)  # a mistake there is said before anything has run
     write_atomically(folder / f"{name}.ipynb", notebook.text(copy))
     write_atomically(folder / f"{name}.code.json", tables.to_json(notebook.modules(copy)))
     write_atomically(root() / "results" / "keys" / f"{name}.code.json", tables.to_json(name))
@@ -46,7 +51,7 @@ def _check_run(params: Path, key: str, entry: Mapping[str, Any]) -> None:
 
 def execute(kind: str, key: str, params: Path) -> None:
     """Run the notebook of a net or a run with its parameters."""
-    from bitbook.pipeline.execute import execute
+    from bitbook.pipeline._execute import execute
 
     found = read_params(params)
     entries = found[f"{kind}s"]
@@ -73,7 +78,7 @@ def execute(kind: str, key: str, params: Path) -> None:
 
 def collect(params: Path) -> None:
     """Gather the table of results and the fronts of the runs that the params file names."""
-    from bitbook.pipeline.collect import COLUMNS, collect, fronts
+    from bitbook.pipeline._collect import COLUMNS, collect, fronts
 
     results, keys = Results.of(params), read_params(params)["runs"]
     tables.write(results.folder / "table.csv", collect(results, keys), COLUMNS)
@@ -84,20 +89,36 @@ def collect(params: Path) -> None:
 
 def report(params: Path) -> None:
     """Make the HTML pages: an index with the results, one page for each executed notebook."""
-    from bitbook.report.html import Page, write_report
+    from bitbook.report._html import Page, write_report
 
     results, pages = Results.of(params), []
     for kinds, entries in read_params(params).items():
         for key in (key for key in entries if results.executed(key).exists()):
             metrics = json.loads(results.metrics(key).read_text())
             pages.append(Page(kinds.removesuffix("s"), key, results.executed(key), entries[key], metrics))
-    write_report(
-        results.emptied(results.folder / "report"), pages=pages, rows=tables.read(results.folder / "table.csv")
-    )
+    rows = tables.read(results.folder / "table.csv")
+    named = ("task", "method", "variant")
+    main = [[row[name] for name in named] for row in tables.read(root() / "published" / "main.csv")]
+    first = [row for row in rows if [row[name] for name in named] in main]
+    write_report(results.emptied(results.folder / "report"), pages=pages, rows=rows, first=first)
+
+
+def _use_own_code() -> None:
+    """Start again with the package of this checkout, where that is not the one that was imported.
+
+    `dvc exp run --queue` and `--temp` run in a checkout of their own, with code of their own.
+    """
+    own = root() / "lib"
+    if (own / "bitbook" / "cli.py").exists() and not PACKAGE.samefile(own / "bitbook"):
+        if os.environ.get("PYTHONPATH", "").startswith(str(own)):
+            raise ValueError(f"{own} is not what Python imports, but {PACKAGE}: run the stage in another environment")
+        path = os.pathsep.join([str(own), *filter(None, [os.environ.get("PYTHONPATH")])])
+        command = [sys.executable, "-m", "bitbook.cli", *sys.argv[1:]]
+        os.execve(sys.executable, command, {**os.environ, "PYTHONPATH": path})
 
 
 def stage(kind: str, name: str | None, params: Path) -> None:
-    """Do what a stage of dvc.yaml does, all names checked before; under DVC, die with it.
+    """Do what a stage of dvc.yaml does, all names checked before; under DVC, by the checkout's code, and die with it.
 
     Args:
         kind: clean, data, net, run, collect or report.
@@ -107,17 +128,16 @@ def stage(kind: str, name: str | None, params: Path) -> None:
     """
     read_params(params)
     if "DVC_STAGE" in os.environ:
+        _use_own_code()
         processes.die_with_caller()
         name = name or os.environ["DVC_STAGE"].partition(f"{kind}@")[2]
-    if kind not in ("collect", "report"):
-        check_name(name, kind)
-    if kind == "clean":
-        clean(name)
-    elif kind == "data":
-        data(name, params)
-    elif kind in ("net", "run"):
-        execute(kind, name, params)
-    elif kind == "collect":
+    if kind == "collect":
         collect(params)
-    else:
+    elif kind == "report":
         report(params)
+    elif kind == "clean":
+        clean(check_name(name, kind))
+    elif kind == "data":
+        data(check_name(name, kind), params)
+    else:
+        execute(kind, check_name(name, kind), params)

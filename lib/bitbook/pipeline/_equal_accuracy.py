@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bitbook.pipeline import tables
-from bitbook.report.markdown import table
+from bitbook.pipeline import _tables as tables
+from bitbook.report._markdown import table
 
 FRONTS = {  # column of the comparison: run and variant of the fronts, none of them trained
     "baseline: one step": ("moea", "baseline"),
@@ -89,8 +89,9 @@ def picture(published: Path, path: Path) -> None:
             "baseline: one step for all layers": seed_0("baseline: one step"),
             "MOEA bins, GPTQ rounding": seed_0("+ GPTQ rounding"),
             "MOEA bins, searched layer by layer": seed_0("searched layer by layer"),
-            "DP-Net combined, trained 1 to 5 epochs": tuple(
-                np.array([float(row[name]) for row in trained]) for name in ("file_bytes", "value_mean")
+            "DP-Net combined, trained 1 to 5 epochs": (
+                np.array([float(row["file_bytes"]) for row in trained]),
+                np.array([float(row["value_mean"]) for row in trained]),
             ),
         },
         points={"NNCodec 2.1.3": (nncodec.paper_bytes.to_numpy(), nncodec.paper_value.to_numpy())},

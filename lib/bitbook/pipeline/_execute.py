@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from bitbook.files import write_atomically
-from bitbook.pipeline import notebook, processes, provenance
-from bitbook.pipeline.layout import root
-from bitbook.pipeline.parameters import check
+from bitbook.pipeline import _notebook as notebook
+from bitbook.pipeline import _processes as processes
+from bitbook.pipeline import _provenance as provenance
+from bitbook.pipeline._layout import root
+from bitbook.pipeline._parameters import check
 
 TERMINAL = "BITBOOK_TERMINAL"  # a file descriptor of the kernel: the stage's own stderr
 STAGE = "BITBOOK_STAGE"  # what the kernel runs for, as JSON
@@ -52,7 +54,7 @@ def _kernel_manager(extra: Mapping[str, str]):
         @property
         def kernel_spec(self):
             quiet = ("--HistoryManager.enabled=False", "--log-level=ERROR")
-            argv = [sys.executable, "-m", "bitbook.pipeline.kernel", "-f", "{connection_file}", *quiet]
+            argv = [sys.executable, "-m", "bitbook.pipeline._kernel", "-f", "{connection_file}", *quiet]
             return KernelSpec(argv=argv, display_name="Python 3", language="python")
 
         async def start_kernel(self, **options):

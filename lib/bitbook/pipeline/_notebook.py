@@ -12,13 +12,14 @@ import re
 from pathlib import Path
 from typing import Any
 
-from bitbook.pipeline import code_hash
-from bitbook.pipeline.layout import root
-from bitbook.pipeline.parameters import Parameter, declared
+from bitbook.pipeline import _code_hash as code_hash
+from bitbook.pipeline._layout import root
+from bitbook.pipeline._parameters import Parameter, declared
 
 Notebook = dict[str, Any]
 Cell = dict[str, Any]
 
+_ATTACHMENT = re.compile(r"\]\(attachment:([^)\s]+)")
 _ADDRESS = re.compile(r"(?<= at )0x[0-9a-f]+")
 _KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
@@ -51,11 +52,21 @@ def _bare(cell: Cell, number: int) -> Cell:
     """Return a cell with its source and tags alone."""
     metadata = {"tags": tags(cell)} if tags(cell) else {}
     bare = {"cell_type": cell["cell_type"], "id": f"cell-{number}", "metadata": metadata, "source": cell["source"]}
+    if cell.get("attachments"):  # pasted images
+        bare["attachments"] = cell["attachments"]
     return bare | ({"execution_count": None, "outputs": []} if cell["cell_type"] == "code" else {})
 
 
 def clean(notebook: Notebook) -> Notebook:
-    """Return what a person wrote: no outputs, counts, cell states or empty cells, whatever Jupyter did to the file."""
+    """Return what a person wrote: no outputs, counts, cell states or empty cells, whatever Jupyter did to the file.
+
+    Raises:
+        ValueError: for a pasted image that is not in the file.
+    """
+    for number, cell in enumerate(notebook["cells"], start=1):
+        pasted = _ATTACHMENT.findall(cell["source"]) if cell["cell_type"] == "markdown" else []
+        if missing := [name for name in pasted if name not in cell.get("attachments", {})]:
+            raise ValueError(f"cell {number} shows {missing[0]}, which is not in the notebook: paste the image again")
     written = [cell for cell in notebook["cells"] if cell["source"].strip()]
     cells = [_bare(cell, number) for number, cell in enumerate(written)]
     return {"cells": cells, "metadata": {"kernelspec": _KERNEL}, "nbformat": 4, "nbformat_minor": 5}
@@ -75,26 +86,32 @@ def code(notebook: Notebook, *, figures: bool = True) -> str:
     for number, cell in enumerate(notebook["cells"], start=1):
         if cell["cell_type"] != "code" or "parameters" in tags(cell) or ("figure" in tags(cell) and not figures):
             continue
-        try:
-            ast.parse(cell["source"])
-        except SyntaxError as error:
-            line = (error.text or "").strip()
-            raise ValueError(f"cell {number}, `{line}`: {error.msg}: write plain Python, no magics") from None
+        _require_python(cell, number)
         sources.append(cell["source"])
     return "\n".join(sources)
 
 
+def _require_python(cell: Cell, number: int) -> None:
+    try:
+        ast.parse(cell["source"])
+    except SyntaxError as error:
+        line = (error.text or "").strip()
+        raise ValueError(f"cell {number}, `{line}`: {error.msg}: write plain Python, no magics") from None
+
+
 def parameters(notebook: Notebook) -> dict[str, Parameter]:
     """Return the declared parameters; raise ValueError unless exactly one cell bears the tag `parameters`."""
-    cells = [cell for cell in notebook["cells"] if "parameters" in tags(cell)]
+    cells = [(n, cell) for n, cell in enumerate(notebook["cells"], start=1) if "parameters" in tags(cell)]
     if len(cells) != 1:
         raise ValueError(f"a notebook has one cell tagged `parameters`, this one has {len(cells)}")
-    return declared(cells[0]["source"])
+    ((number, cell),) = cells
+    _require_python(cell, number)
+    return declared(cell["source"])
 
 
 def modules(notebook: Notebook) -> dict[str, str]:
     """Return the hash of every module of bitbook that a notebook uses, the pipeline that runs it included."""
-    return code_hash.module_hashes(code_hash.closure(f"{code(notebook)}\nimport bitbook.pipeline.kernel"))
+    return code_hash.module_hashes(code_hash.closure(f"{code(notebook)}\nimport bitbook.pipeline._kernel"))
 
 
 def work_hash(notebook: Notebook) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 def root() -> Path:
     """Return the project folder: the nearest folder with a dvc.yaml and a .dvc, from the current one upwards.
 
-    A notebook that is played anywhere else belongs to the checkout that bitbook is installed from. Raises
+    A notebook that is run interactively anywhere else belongs to the checkout that bitbook is installed from. Raises
     FileNotFoundError where there is neither.
     """
     here = Path.cwd()

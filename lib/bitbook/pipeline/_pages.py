@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from bitbook.files import write_atomically
-from bitbook.pipeline.equal_accuracy import picture
-from bitbook.pipeline.result_tables import of_results
-from bitbook.pipeline.run_tables import of_runs
-from bitbook.report.markdown import fill
+from bitbook.pipeline._equal_accuracy import picture
+from bitbook.pipeline._result_tables import of_results
+from bitbook.pipeline._run_tables import of_runs
+from bitbook.report._markdown import fill
 
 PAGES = ("README.md", "RESULTS.md", "REPRODUCING.md")
 PICTURE = "published/top1_against_bytes.svg"

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import re
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from bitbook.pipeline.layout import Results
+from bitbook.pipeline._layout import Results
 
 COLUMNS = (
     *("task", "method", "variant", "seeds", "metric", "float_value", "value_mean", "value_std", "file_bytes", "ratio"),
@@ -35,14 +35,14 @@ def rows_of(results: Results, key: str) -> list[dict[str, Any]]:
     return [{**row, **shared, "key": key, "file": folder / row["file"]} for row in rows]
 
 
-def aggregate(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+def aggregate(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return one row per (task, method, variant): mean, standard deviation and count of the values over its seeds.
 
     Keys that end in -s0, -s1, ... are seeds of one run. Bytes, ratio and file are those of the first seed, seconds and
     test reads the sum over seeds; the spread of a single seed is left empty. Raises ValueError where two different runs
     claim one row.
     """
-    groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    groups: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
     for row in rows:
         groups.setdefault((row["task"], row["method"], row["variant"]), []).append(row)
     found = []
@@ -61,7 +61,7 @@ def aggregate(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
             "test_reads": sum(row["test_reads"] for row in seeds),
             **{name: seeds[0][name] and round(seeds[0][name], 4) for name in ("ratio", "paper_ratio")},
         }
-        found.append(seeds[0] | summary)
+        found.append({**seeds[0], **summary})
     return sorted(found, key=lambda row: (row["task"], row["method"], row["variant"]))
 
 

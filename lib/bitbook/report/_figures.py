@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
 from bitbook.codes import Ledger
-from bitbook.report.style import COLOURS, figure
+from bitbook.report._style import COLOURS, figure
 
 KILO = FuncFormatter(lambda value, _: f"{value / 1000:g}")
 
@@ -45,7 +45,7 @@ def layer_spread(tensors: Mapping[str, np.ndarray]) -> Axes:
 
 
 def weight_histogram(weights: np.ndarray, values: np.ndarray, counts: np.ndarray) -> Axes:
-    """Draw the distribution of all weights, and beside it the share of them that each shared value holds."""
+    """Draw the distribution of all weights, and the share of them that each centroid holds."""
     left, right = figure(columns=2, width=9, height=3)
     left.hist(weights, bins=200, color=COLOURS[0], linewidth=0)
     left.set(yscale="log", xlabel="weight", ylabel="weights", title="all weights")
@@ -53,12 +53,12 @@ def weight_histogram(weights: np.ndarray, values: np.ndarray, counts: np.ndarray
     right.vlines(values, 0, counts / counts.sum(), color=COLOURS[1], linewidth=2)
     right.yaxis.set_major_formatter(PercentFormatter(1))
     right.xaxis.set_major_locator(MaxNLocator(6))
-    right.set(xlabel="shared value", ylabel="weights", title=f"{len(values)} shared values", xlim=left.get_xlim())
+    right.set(xlabel="centroid", ylabel="weights", title=f"{len(values)} centroids", xlim=left.get_xlim())
     return right
 
 
 def drift(weights: Mapping[str, np.ndarray], values: np.ndarray, *, title: str = "") -> list[Axes]:
-    """Draw how one layer's weights lie at several times, a panel each, and shared values as dashed lines."""
+    """Draw how one layer's weights lie at several times, a panel each, and centroids as dashed lines."""
     axes = figure(columns=len(weights), width=2.6 * len(weights), height=2.4)
     span = max(float(np.abs(tensor).max()) for tensor in weights.values())
     for axis, (name, tensor) in zip(axes, weights.items(), strict=True):
@@ -87,7 +87,7 @@ def fronts(
     logarithmic. joined: whether lines join the points of a curve.
     """
     (axis,) = figure(height=4)
-    marks = "." if len(curves) <= 4 else "o^svPX*"  # many curves are told apart by more than their colours
+    marks = "." if len(curves) <= 4 else "o^svPX*"  # many curves differ by more than their colours
     for (name, (sizes, values)), colour, mark in zip(curves.items(), cycle(COLOURS), cycle(marks), strict=False):
         style = "-" if joined else ""
         axis.plot(sizes, values, linestyle=style, marker=mark, color=colour, label=name)
@@ -209,7 +209,7 @@ def objectives(
 def merged_bins(
     values: np.ndarray, counts: np.ndarray, merged: np.ndarray, merged_counts: np.ndarray, *, title: str = ""
 ) -> Axes:
-    """Draw the share of the weights that each shared value holds, before merging and, mirrored below, after it."""
+    """Draw the share of the weights that each centroid holds, before merging and, mirrored below, after it."""
     (axis,) = figure(height=3.2)
     total = counts.sum()
     axis.vlines(values, 0, counts / total, color=COLOURS[0], linewidth=1.5, label=f"{len(values)} before")
@@ -217,7 +217,7 @@ def merged_bins(
     axis.axhline(0, color="0.3", linewidth=0.8)
     axis.set_yscale("symlog", linthresh=1e-4)
     axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{abs(value):.2%}"))
-    axis.set(xlabel="shared value", ylabel="weights", title=title)
+    axis.set(xlabel="centroid", ylabel="weights", title=title)
     axis.legend(frameon=False)
     return axis
 

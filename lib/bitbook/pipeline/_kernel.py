@@ -1,4 +1,4 @@
-"""The kernel of a stage: `python -m bitbook.pipeline.kernel` is IPython's, which dies with the stage."""
+"""The kernel of a stage: `python -m bitbook.pipeline._kernel` is IPython's, which dies with the stage."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import sys
 
 from ipykernel.kernelapp import IPKernelApp
 
-from bitbook.pipeline import execute, processes
+from bitbook.pipeline import _execute as execute
+from bitbook.pipeline import _processes as processes
 
 
 class Kernel(IPKernelApp):

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import base64
-import copy
 import re
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bitbook.report.mathematics import with_pictures
+import numpy as np
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from nbformat import NotebookNode
 
 TEMPLATES = Path(__file__).parent / "pages"
@@ -37,17 +38,39 @@ def title_of(notebook: NotebookNode) -> str:
     return heading[1].strip() if heading else "Untitled"
 
 
-def body_of(notebook: NotebookNode) -> str:
-    """Return the cells of a notebook as HTML: code folded away, formulas as pictures."""
-    from jinja2 import FileSystemLoader
-    from nbconvert import HTMLExporter
+def mathml(formula: str, display: str = "inline") -> str:
+    """Return a formula in TeX as MathML, which browsers show without a script; what is unknown stays as written."""
+    from latex2mathml.converter import convert
 
-    notebook = copy.deepcopy(notebook)
-    for cell in notebook.cells:
-        if cell.cell_type == "markdown":
-            cell.source = with_pictures(cell.source)
+    try:
+        written = convert(formula, display=display)
+    except Exception:  # its errors have no common class
+        written = "\\"
+    return f"<code>${escape(formula)}$</code>" if "\\" in written else written
+
+
+def body_of(notebook: NotebookNode) -> str:
+    """Return the cells of a notebook as HTML: code folded away, formulas as MathML."""
+    from jinja2 import FileSystemLoader, pass_context
+    from nbconvert import HTMLExporter
+    from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+
+    class Renderer(IPythonRenderer):
+        def inline_math(self, body: str) -> str:
+            return mathml(body)
+
+        def block_math(self, body: str) -> str:
+            return mathml(body, "block")
+
+    @pass_context
+    def markdown(context: Any, source: str) -> str:
+        attachments = context["cell"].get("attachments", {})
+        renderer = Renderer(escape=False, attachments=attachments, exclude_anchor_links=True)
+        return MarkdownWithMath(renderer=renderer).render(source)
+
     loaders = [FileSystemLoader(TEMPLATES)]
     exporter = HTMLExporter(template_name="basic", template_file="cells.html", extra_loaders=loaders)
+    exporter.register_filter("markdown2html", markdown)
     return exporter.from_notebook_node(notebook)[0]
 
 
@@ -67,11 +90,37 @@ def _scalars(metrics: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in metrics.items() if not isinstance(value, Mapping | list)}
 
 
-def write_report(folder: Path, *, pages: Iterable[Page], rows: Sequence[Mapping[str, str]]) -> None:
+def _overview(rows: Sequence[Mapping[str, str]]) -> dict[str, Figure]:
+    """Return a figure for each task: the value of every file against its bytes, methods by colour."""
+    from bitbook.report import figures
+
+    drawn = {}
+    for task in dict.fromkeys(row["task"] for row in rows):
+        own = [row for row in rows if row["task"] == task]
+        points = {}
+        for method in dict.fromkeys(row["method"] for row in own):
+            pairs = [(float(row["file_bytes"]), float(row["value_mean"])) for row in own if row["method"] == method]
+            sizes, values = np.array(pairs).T
+            points[method] = (sizes, values)
+        level = max(float(row["float_value"]) for row in own)
+        limits, label = (level - 0.12, level + 0.01), f"{own[0]['metric']}, {task}"
+        axis = figures.fronts(points, ylabel=label, joined=False, level=("float network", level), ylim=limits)
+        drawn[task] = axis.figure
+    return drawn
+
+
+def write_report(
+    folder: Path, *, pages: Iterable[Page], rows: Sequence[Mapping[str, str]], first: Sequence[Mapping[str, str]] = ()
+) -> None:
     """Write index.html, a page for each notebook, the figures and one style sheet into a folder, replacing it.
 
-    rows: the table of results, as its CSV has it.
+    Args:
+        folder: where they go.
+        pages: an executed notebook for each.
+        rows: the table of results, as its CSV has it.
+        first: those of the rows that open the index.
     """
+    import matplotlib.pyplot as plt
     import nbformat
     from jinja2 import Environment, FileSystemLoader
 
@@ -79,17 +128,26 @@ def write_report(folder: Path, *, pages: Iterable[Page], rows: Sequence[Mapping[
     environment.filters |= {"number": number, "percent": percent}
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "figures").mkdir(parents=True)
+    overview = _overview(rows)
+    for task, drawn in overview.items():
+        drawn.savefig(folder / "figures" / f"{task}.svg", metadata={"Date": None})
+        plt.close(drawn)
     entries = []
     for page in pages:
         notebook = nbformat.read(page.notebook, as_version=4)
-        entry = {"page": page, "title": title_of(notebook), "scalars": _scalars(page.metrics), "figures": []}
+        entry: dict[str, Any] = {
+            "page": page,
+            "title": title_of(notebook),
+            "scalars": _scalars(page.metrics),
+            "figures": [],
+        }
         for count, png in enumerate(pictures_of(notebook), start=1):
             entry["figures"].append(f"figures/{page.key}-{count}.png")
             (folder / entry["figures"][-1]).write_bytes(png)
         html = environment.get_template("page.html").render(entry=entry, body=body_of(notebook))
         (folder / f"{page.key}.html").write_text(html, encoding="utf-8")
         entries.append(entry)
-    index = environment.get_template("index.html").render(entries=entries, rows=rows)
+    index = environment.get_template("index.html").render(entries=entries, rows=rows, first=first, tasks=list(overview))
     (folder / "index.html").write_text(index, encoding="utf-8")
     style = (TEMPLATES / "style.css").read_text(encoding="utf-8")
     (folder / "style.css").write_text(f"{style}\n{_code_colours()}\n", encoding="utf-8")

@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bitbook.files import write_atomically
-from bitbook.pipeline import notebook, provenance, tables
-from bitbook.pipeline.code_hash import code_hash
-from bitbook.pipeline.execute import STAGE, TERMINAL, threads
-from bitbook.pipeline.layout import Results, root
-from bitbook.pipeline.store import Store, key_of
-from bitbook.pipeline.tables import to_json
+from bitbook.pipeline import _notebook as notebook
+from bitbook.pipeline import _provenance as provenance
+from bitbook.pipeline import _tables as tables
+from bitbook.pipeline._code_hash import code_hash
+from bitbook.pipeline._execute import STAGE, TERMINAL, threads
+from bitbook.pipeline._layout import Results, root
+from bitbook.pipeline._store import Store, key_of
+from bitbook.pipeline._tables import to_json
 
 if TYPE_CHECKING:
     from torch import nn
@@ -60,7 +62,7 @@ def _seed(seed: int) -> None:
 
 
 class Run:
-    """One execution of a notebook, in a stage or played in Jupyter.
+    """One execution of a notebook, in a stage or interactively.
 
     parameters: the declared ones with the values in use. folder: where outputs go. work: the folder for checkpoints,
     kept between runs with the same parameters, inputs and code, held by this process alone.
@@ -92,13 +94,13 @@ class Run:
         self._rows: dict[tuple[str, str], dict[str, Any]] = {}
 
     def _open_store(self, code: str) -> Store:
-        """Take the store of this work; when played, a stage's if that has finished, else one of its own."""
+        """Take the store of this work; run interactively, a stage's if that has finished, else one of its own."""
         key = {"parameters": self.parameters, "inputs": self._inputs, "code": code}
         if self._stage:
             return Store(self._store_folder(key), key)
         if finished := Store.finished(self._store_folder(key), key):
             return finished
-        return Store(self._store_folder(key | {"played": True}), key | {"played": True})
+        return Store(self._store_folder(key | {"interactive": True}), key | {"interactive": True})
 
     def _store_folder(self, key: Mapping[str, Any]) -> Path:
         return root() / ".work" / self.name / key_of(key)
@@ -116,7 +118,7 @@ class Run:
         return {name: self._namespace[name] for name in declared}
 
     def _input(self, kind: str, key: str) -> Path:
-        """Return a file that another stage has made: in this stage's results, when played in any."""
+        """Return a file that another stage has made: in this stage's results, run interactively in any."""
         folders = [Path(self._stage["results"])] if self._stage else [root() / "results", root() / "results" / "full"]
         paths = [Results(f).network(key) if kind == "net" else Results(f).data(key) for f in folders]
         for path in paths:
@@ -137,24 +139,11 @@ class Run:
         self._count_test_reads()
         if "task" in self.parameters:
             return tasks.get(self.parameters["task"])
-        return tasks.get(self._metadata["task"])
-
-    @cached_property
-    def _metadata(self) -> dict[str, Any]:
-        from safetensors import safe_open
-
-        with safe_open(self._input("net", self.parameters["net"]), "np") as file:
-            return json.loads(file.metadata()["bitbook"])
+        return tasks.get(_about_network(self._input("net", self.parameters["net"]))["task"])
 
     def network(self) -> nn.Module:
         """Return the network named by the parameter `net` with its weights, in evaluation mode, on the GPU if any."""
-        from safetensors.torch import load_file
-
-        from bitbook import networks, training
-
-        module = networks.build(self._metadata["specification"])
-        module.load_state_dict(load_file(self._input("net", self.parameters["net"])))
-        return module.eval().to(training.device())
+        return read_network(self._input("net", self.parameters["net"]))
 
     def save_network(self, module: nn.Module) -> Path:
         """Save a float network with its task and the fingerprint of its data, for the runs that name it."""
@@ -209,7 +198,7 @@ class Run:
         if path.parent != self.folder:
             raise ValueError(f"{path} is not among the outputs: save it by run.save")
         metric = self.task.headline
-        row = {
+        row: dict[str, Any] = {
             "task": self.task.name,
             "method": method or self.name.partition("_")[2],
             "variant": variant,
@@ -239,12 +228,34 @@ class Run:
         record = self.store.finish({"hardware": provenance.hardware(), "test_reads": self.store.counted("test_reads")})
         if self._stage:
             results, key = Results(Path(self._stage["results"])), self._stage["key"]
-            about = {"command": self._stage["command"], "notebook": self.name, "parameters": self.parameters}
+            about: dict[str, Any] = {
+                "command": self._stage["command"],
+                "notebook": self.name,
+                "parameters": self.parameters,
+            }
             about |= {"commit": provenance.commit(root()), "threads": threads(), "versions": provenance.versions()}
             write_atomically(results.metrics(key), to_json(metrics))
             write_atomically(results.provenance(key), to_json(about | record, finite=False))
         else:
             write_atomically(self.folder / "metrics.json", to_json(metrics))
+
+
+def _about_network(path: Path) -> dict[str, Any]:
+    from safetensors import safe_open
+
+    with safe_open(path, "np") as file:
+        return json.loads(file.metadata()["bitbook"])
+
+
+def read_network(path: Path) -> nn.Module:
+    """Return a network that `Run.save_network` saved, in evaluation mode, on the GPU if there is one."""
+    from safetensors.torch import load_file
+
+    from bitbook import networks, training
+
+    module = networks.build(_about_network(path)["specification"])
+    module.load_state_dict(load_file(path))
+    return module.eval().to(training.device())
 
 
 def _require_finite(metrics: Mapping[str, Any], path: str = "") -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from bitbook.files import Cache
-from bitbook.pipeline.tables import to_json
+from bitbook.pipeline._tables import to_json
 
 
 def key_of(parts: Mapping[str, Any]) -> str:
@@ -27,7 +27,7 @@ def _lock(path: Path, *, wait: float | None) -> IO[str]:
     """Hold a lock that vanishes with this process; wait for another holder, at most `wait` seconds."""
     path.parent.mkdir(parents=True, exist_ok=True)
     file = open(path, "a+")  # noqa: SIM115  open as long as the lock is held
-    started, told = time.monotonic(), False
+    started, said = time.monotonic(), False
     while True:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -38,9 +38,9 @@ def _lock(path: Path, *, wait: float | None) -> IO[str]:
             if wait is not None and time.monotonic() - started >= wait:
                 file.close()
                 raise BlockingIOError(f"{message}: let it finish, or stop it") from None
-            if not told:
+            if not said:
                 print(f"{message}: waiting for it", file=sys.stderr, flush=True)
-                told = True
+                said = True
             time.sleep(0.2)
     file.truncate(0)
     file.write(str(os.getpid()))
@@ -108,7 +108,7 @@ class Store:
             seconds = round(self._before + time.time() - self._started, 1)
             self._kept.add("finished", {"seconds": seconds, **record})
         self.release()
-        return self.record
+        return self.record or {}
 
     def keep(self, name: str, compute: Callable[[], Any], *, version: str = "") -> Any:
         """Return what `compute` returned when it was first called under this name and version, calling it if need be.

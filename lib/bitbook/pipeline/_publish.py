@@ -1,0 +1,158 @@
+"""Brings results into published/, the lasting record in Git: rows are inserted or updated, never dropped."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from bitbook.files import write_atomically
+from bitbook.pipeline import _collect as collect
+from bitbook.pipeline import _tables as tables
+from bitbook.pipeline._collect import aggregate, rows_of, seed_of
+from bitbook.pipeline._layout import Results, root
+from bitbook.pipeline._params import check_name, read_params
+
+COLUMNS = (*collect.COLUMNS, "sha256")
+LARGEST = 500_000  # bytes of a file that Git is asked to keep
+TOLERANCE = 0.002  # of a value that another machine reports and this one measures
+
+
+class PublishError(ValueError):
+    """A result that does not hold what its record says."""
+
+
+def _is_of(results: Results, key: str, entry: Mapping[str, Any]) -> bool:
+    """Tell whether a result was made with the parameters that the params file now has."""
+    if not results.provenance(key).exists():
+        return False
+    about = json.loads(results.provenance(key).read_text())
+    made_with = about["parameters"] | {"notebook": about["notebook"]}
+    return all(made_with.get(name) == value for name, value in entry.items())
+
+
+def local_rows() -> list[dict[str, Any]]:
+    """Return the rows of this checkout's runs whose parameters are still those of the params files."""
+    rows = []
+    for params in (root() / "params.yaml", root() / "full" / "params.yaml"):
+        results, runs = Results.of(params), read_params(params)["runs"] if params.exists() else {}
+        for key in (key for key, entry in runs.items() if _is_of(results, key, entry)):
+            rows += rows_of(results, key)
+    return rows
+
+
+def imported_rows(folder: Path) -> list[dict[str, Any]]:
+    """Return the rows of a results folder from another machine, each file loaded and evaluated here.
+
+    Raises:
+        PublishError: where there is no result, a number is none, or a record says something else than what is measured
+            here. What is measured here (the file's value and ratio, the float network's value where the folder has it,
+            the paper's ratio) is what the rows have.
+    """
+    results, rows = Results(folder), []
+    for path in sorted((folder / "provenance").glob("*.json")):
+        rows += rows_of(results, check_name(path.stem, f"{path}:"))
+    if not rows:
+        raise PublishError(
+            f"{folder} holds no result of a run: name a folder like results/, with provenance/ and runs/"
+        )
+    return [row | _measured(row, results) for row in rows]
+
+
+def _measured(row: Mapping[str, Any], results: Results) -> dict[str, Any]:
+    """Return what a row's file gives here; raise PublishError where the row says otherwise, or no number."""
+    from bitbook import load, tasks, training
+    from bitbook.codes import recount
+    from bitbook.compression import measure
+    from bitbook.pipeline._run import read_network
+
+    for name in ("value", "float_value", "paper_ratio", "seconds"):
+        if row[name] is not None and not (isinstance(row[name], int | float) and 0 <= row[name] < math.inf):
+            raise PublishError(f"{row['file']}: its record says {name} {row[name]!r}: not published")
+    task, file = tasks.get(row["task"]), load(row["file"])
+    with tempfile.TemporaryDirectory() as fresh:
+        found = {"value": measure([row["file"]], task, folder=Path(fresh))[row["file"]][row["metric"]]}
+    net = json.loads(results.provenance(row["key"]).read_text())["parameters"].get("net", "")
+    if results.network(net).exists() and not row["variant"].startswith("robust"):  # which is compared with another
+        network, test = read_network(results.network(net)), task.test()
+        metrics = {row["metric"]: task.metrics[row["metric"]]}
+        found["float_value"] = training.evaluate(network, test.images, test.labels, metrics)[row["metric"]]
+    tolerances = dict.fromkeys(found, TOLERANCE)
+    if row["paper_ratio"] is not None:
+        counted = [count.ratio for count in recount(file, row["paper_counting"])]
+        found["paper_ratio"] = min(counted, key=lambda ratio: abs(ratio - row["paper_ratio"]))
+        tolerances["paper_ratio"] = 0.01 * found["paper_ratio"]
+    for name, here in found.items():
+        if abs(here - row[name]) > tolerances[name]:
+            said = f"{row['metric'] if name == 'value' else name} {row[name]:.4f}"
+            raise PublishError(f"{row['file']}: its record says {said}, here it is {here:.4f}: not published")
+    return found | {"file_bytes": row["file"].stat().st_size, "ratio": file.ratio}
+
+
+def publish(rows: Iterable[Mapping[str, Any]]) -> int:
+    """Insert or update rows in published/table.csv, copy files, fronts and notebooks.
+
+    A row is known by task, method and variant. One over fewer seeds than the published one does not replace it. Every
+    row names the bytes and the SHA-256 of the first seed's file. The file itself is kept where published/main.csv names
+    the row and it has fewer than LARGEST bytes, files of equal content once. Notebooks are those of first seeds. All is
+    done in a copy of the folder, which then takes its place: what is stopped halfway has done nothing.
+
+    Args:
+        rows: What `local_rows` or `imported_rows` returned.
+
+    Returns:
+        The count of rows inserted or updated.
+    """
+    rows, published = list(rows), root() / "published"
+    old, new = root() / ".work" / "published.old", root() / ".work" / "published.new"
+    if old.exists() and not published.exists():  # stopped between the two renames below
+        old.rename(published)
+    for left in (old, new):
+        shutil.rmtree(left, ignore_errors=True)
+    shutil.copytree(published, new)
+    count = _insert(rows, new)
+    published.rename(old)
+    new.rename(published)
+    shutil.rmtree(old)
+    return count
+
+
+def _insert(rows: list[Mapping[str, Any]], folder: Path) -> int:
+    table: dict[tuple[str, str, str], Mapping[str, Any]]
+    main = {_name(row) for row in tables.read(folder / "main.csv")}
+    table = {_name(row): row for row in tables.read(folder / "table.csv")}
+    table = {name: row if name in main else row | {"file": ""} for name, row in table.items()}
+    count = 0
+    for row in aggregate(rows):
+        before = table.get(_name(row))
+        if before and int(before["seeds"]) > row["seeds"]:
+            print(f"{', '.join(_name(row))}: kept, since it is over {before['seeds']} seeds, not {row['seeds']}")
+            continue
+        data = row["file"].read_bytes()
+        sha256, file = hashlib.sha256(data).hexdigest(), ""
+        if _name(row) in main and len(data) < LARGEST:
+            file = f"files/{row['task']}-{sha256[:12]}.bitbook"
+            write_atomically(folder / file, data)
+        table[_name(row)] = row | {"sha256": sha256, "file": file and f"published/{file}"}
+        count += 1
+    for row in rows:
+        notebook = Results(row["file"].parents[2]).executed(row["key"])
+        if (front := row["file"].parent / "front.csv").exists():
+            write_atomically(folder / "fronts" / f"{row['key']}.csv", front.read_bytes())
+        if seed_of(row["key"]) == 0 and notebook.exists():
+            write_atomically(folder / "notebooks" / f"{row['key']}.ipynb", notebook.read_bytes())
+    tables.write(folder / "table.csv", (table[name] for name in sorted(table)), COLUMNS)
+    named = {Path(row["file"]).name for row in table.values()}
+    for kept in (folder / "files").glob("*"):
+        if kept.name not in named:
+            kept.unlink()
+    return count
+
+
+def _name(row: Mapping[str, Any]) -> tuple[str, str, str]:
+    return row["task"], row["method"], row["variant"]
