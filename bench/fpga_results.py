@@ -13,8 +13,7 @@ from pathlib import Path
 from bitbook import fpga, load, networks, tasks
 from bitbook.compression import assemble, weight_tensors
 from bitbook.methods import dpnet
-from bitbook.pipeline import tables
-from bitbook.pipeline.layout import root
+from bitbook.pipeline import root, tables
 
 BOARDS = [fpga.board(name) for name in ("xc7z020", "zu9eg", "u50")]
 TASKS = ("mnist", "cifar10", "cifar10-wrn16-4")

@@ -112,7 +112,8 @@ def fpga(arguments: argparse.Namespace) -> int:
     board, compressed = fpga.board(arguments.board), load(arguments.file)
     shape = networks.image_shape(compressed.specification)
     if arguments.image:
-        shape = tuple(int(size) for size in arguments.image.split("x"))
+        channels, height, width = map(int, arguments.image.split("x"))
+        shape = channels, height, width
     layers = fpga.layers(compressed, networks.output_positions(compressed.to_module(), shape))
     reports = fpga.searched(layers, board)
     if arguments.json:

@@ -71,7 +71,7 @@ def fetch(name: str, *, progress: bool = True) -> Path:
     return target
 
 
-def _bounded(file: IO[bytes] | None) -> bytes:
+def _bounded(file: IO[bytes] | gzip.GzipFile | None) -> bytes:
     data = file.read(LARGEST + 1) if file else b""  # a folder or a link in an archive is no file
     if len(data) > LARGEST:
         raise ValueError(f"an archive holds more than {LARGEST:,} bytes")

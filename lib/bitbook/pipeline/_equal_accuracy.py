@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -101,5 +102,6 @@ def picture(published: Path, path: Path) -> None:
     )
     axis.set_xlim(25_000, 150_000)
     path.parent.mkdir(parents=True, exist_ok=True)
-    axis.figure.savefig(path, metadata={"Date": None})
+    drawing: Any = axis.figure
+    drawing.savefig(path, metadata={"Date": None})
     plt.close(axis.figure)

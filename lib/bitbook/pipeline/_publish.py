@@ -126,7 +126,7 @@ def _insert(rows: list[Mapping[str, Any]], folder: Path) -> int:
     table: dict[tuple[str, str, str], Mapping[str, Any]]
     main = {_name(row) for row in tables.read(folder / "main.csv")}
     table = {_name(row): row for row in tables.read(folder / "table.csv")}
-    table = {name: row if name in main else row | {"file": ""} for name, row in table.items()}
+    table = {name: row if name in main else dict(row) | {"file": ""} for name, row in table.items()}
     count = 0
     for row in aggregate(rows):
         before = table.get(_name(row))
@@ -138,13 +138,13 @@ def _insert(rows: list[Mapping[str, Any]], folder: Path) -> int:
         if _name(row) in main and len(data) < LARGEST:
             file = f"files/{row['task']}-{sha256[:12]}.bitbook"
             write_atomically(folder / file, data)
-        table[_name(row)] = row | {"sha256": sha256, "file": file and f"published/{file}"}
+        table[_name(row)] = dict(row) | {"sha256": sha256, "file": file and f"published/{file}"}
         count += 1
-    for row in rows:
-        notebook = Results(row["file"].parents[2]).executed(row["key"])
-        if (front := row["file"].parent / "front.csv").exists():
+    for one in rows:
+        notebook = Results(one["file"].parents[2]).executed(one["key"])
+        if (front := one["file"].parent / "front.csv").exists():
             write_atomically(folder / "fronts" / f"{row['key']}.csv", front.read_bytes())
-        if seed_of(row["key"]) == 0 and notebook.exists():
+        if seed_of(one["key"]) == 0 and notebook.exists():
             write_atomically(folder / "notebooks" / f"{row['key']}.ipynb", notebook.read_bytes())
     tables.write(folder / "table.csv", (table[name] for name in sorted(table)), COLUMNS)
     named = {Path(row["file"]).name for row in table.values()}

@@ -62,7 +62,7 @@ def drift(weights: Mapping[str, np.ndarray], values: np.ndarray, *, title: str =
     axes = figure(columns=len(weights), width=2.6 * len(weights), height=2.4)
     span = max(float(np.abs(tensor).max()) for tensor in weights.values())
     for axis, (name, tensor) in zip(axes, weights.items(), strict=True):
-        axis.hist(tensor.ravel(), bins=np.linspace(-span, span, 121), color=COLOURS[0], linewidth=0)
+        axis.hist(tensor.ravel(), bins=np.linspace(-span, span, 121).tolist(), color=COLOURS[0], linewidth=0)
         for value in values:
             axis.axvline(value, color=COLOURS[1], linestyle="--", linewidth=1)
         axis.set(xlabel="weight", title=name, yticks=[])

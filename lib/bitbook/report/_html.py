@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
     from nbformat import NotebookNode
 
 TEMPLATES = Path(__file__).parent / "pages"
@@ -90,7 +89,7 @@ def _scalars(metrics: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in metrics.items() if not isinstance(value, Mapping | list)}
 
 
-def _overview(rows: Sequence[Mapping[str, str]]) -> dict[str, Figure]:
+def _overview(rows: Sequence[Mapping[str, str]]) -> dict[str, Any]:
     """Return a figure for each task: the value of every file against its bytes, methods by colour."""
     from bitbook.report import figures
 

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from bitbook.fpga import Board, Report
-from bitbook.report.style import COLOURS, figure
+from bitbook.report._style import COLOURS, figure
 
 
 def design_space(reports: Mapping[str, Sequence[Report]], board: Board) -> list[Axes]:
