@@ -37,7 +37,7 @@ def pick(candidates: Sequence, most_bytes: float):
     return min(small, key=lambda c: (c.divergence, c.file_bytes), default=None)
 
 
-def beside(bytes_: np.ndarray, values: np.ndarray, peers: pd.DataFrame) -> pd.DataFrame:
+def beside(bytes_: np.ndarray, values: np.ndarray, peers: "pd.DataFrame") -> "pd.DataFrame":
     """Return what our front needs at the value of each peer's file: columns peer, value, peer_bytes, our_bytes, saved.
 
     peers: columns method, paper_value and paper_bytes, as in published/claims.csv. saved: fraction of the peer's bytes.
