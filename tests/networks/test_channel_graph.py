@@ -441,7 +441,7 @@ class Branch(nn.Module):
         (lambda net, x: torch.cat([x, x], 2), "cat joins along something else"),
         (lambda net, x: F.relu(x, inplace=True) + x, "relu works in place on conv2, which is read again later"),
         (lambda net, x: F.pad(x, (0, 0, 0, 0, x.size(1), 0)), "pad pads by something else than fixed"),
-        (lambda net, x: torch.add(x, other=x), "add gets its two operands in another way"),
+        (lambda net, x: torch.add(x, other=x), "add gets its two operands in another form"),
         (lambda net, x: x.reshape(4, -1, 6, 6), "reshape makes another shape"),
     ],
 )
