@@ -202,6 +202,10 @@ def test_a_paper_s_ratio_and_a_float_value_are_those_of_the_files(project, add_r
     with pytest.raises(publish.PublishError, match=r"says paper_ratio 18.0000, here it is 16.0000"):
         publish.imported_rows(results.folder)
 
+    (folder / "rows.json").write_text(json.dumps([row | {"paper_counting": "charged bits"}]))
+    published = publish.imported_rows(results.folder)[0]  # which the training alone knew
+    assert (published["paper_ratio"], published["paper_counting"]) == (None, "")
+
     (folder / "rows.json").write_text(json.dumps([row]))
     about = json.dumps({"specification": network.specification, "task": "digits"})
     results.network("n").parent.mkdir(parents=True)

@@ -67,7 +67,7 @@ def imported_rows(folder: Path) -> list[dict[str, Any]]:
 def _measured(row: Mapping[str, Any], results: Results) -> dict[str, Any]:
     """Return what a row's file gives here; raise PublishError where the row says otherwise, or no number."""
     from bitbook import load, tasks, training
-    from bitbook.codes import recount
+    from bitbook.codes import RULES, recount
     from bitbook.compression import measure
     from bitbook.pipeline._run import read_network
 
@@ -83,7 +83,11 @@ def _measured(row: Mapping[str, Any], results: Results) -> dict[str, Any]:
         metrics = {row["metric"]: task.metrics[row["metric"]]}
         found["float_value"] = training.evaluate(network, test.images, test.labels, metrics)[row["metric"]]
     tolerances = dict.fromkeys(found, TOLERANCE)
-    if row["paper_ratio"] is not None:
+    dropped: dict[str, Any] = {}
+    if row["paper_ratio"] is not None and row["paper_counting"] not in RULES:
+        print(f"{row['file']}: no file tells its {row['paper_counting']}: published without that ratio")
+        dropped = {"paper_ratio": None, "paper_counting": ""}
+    elif row["paper_ratio"] is not None:
         counted = [count.ratio for count in recount(file, row["paper_counting"])]
         found["paper_ratio"] = min(counted, key=lambda ratio: abs(ratio - row["paper_ratio"]))
         tolerances["paper_ratio"] = 0.01 * found["paper_ratio"]
@@ -91,7 +95,7 @@ def _measured(row: Mapping[str, Any], results: Results) -> dict[str, Any]:
         if abs(here - row[name]) > tolerances[name]:
             said = f"{row['metric'] if name == 'value' else name} {row[name]:.4f}"
             raise PublishError(f"{row['file']}: its record says {said}, here it is {here:.4f}: not published")
-    return found | {"file_bytes": row["file"].stat().st_size, "ratio": file.ratio}
+    return found | dropped | {"file_bytes": row["file"].stat().st_size, "ratio": file.ratio}
 
 
 def publish(rows: Iterable[Mapping[str, Any]]) -> int:
@@ -143,9 +147,9 @@ def _insert(rows: list[Mapping[str, Any]], folder: Path) -> int:
     for one in rows:
         notebook = Results(one["file"].parents[2]).executed(one["key"])
         if (front := one["file"].parent / "front.csv").exists():
-            write_atomically(folder / "fronts" / f"{row['key']}.csv", front.read_bytes())
+            write_atomically(folder / "fronts" / f"{one['key']}.csv", front.read_bytes())
         if seed_of(one["key"]) == 0 and notebook.exists():
-            write_atomically(folder / "notebooks" / f"{row['key']}.ipynb", notebook.read_bytes())
+            write_atomically(folder / "notebooks" / f"{one['key']}.ipynb", notebook.read_bytes())
     tables.write(folder / "table.csv", (table[name] for name in sorted(table)), COLUMNS)
     named = {Path(row["file"]).name for row in table.values()}
     for kept in (folder / "files").glob("*"):
