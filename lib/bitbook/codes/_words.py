@@ -72,9 +72,9 @@ def _codes(one: Compressed, other: Compressed) -> Iterator[Difference]:
         if describe(old) != describe(new):
             yield Difference(name, "codes", f"{describe(old)} -> {describe(new)}")
         for part, values in vars(old).items():
-            other = getattr(new, part, None)
-            if isinstance(values, np.ndarray) and isinstance(other, np.ndarray) and values.shape == other.shape:
-                changed = np.count_nonzero(values != other)
+            now = getattr(new, part, None)
+            if isinstance(values, np.ndarray) and isinstance(now, np.ndarray) and values.shape == now.shape:
+                changed = np.count_nonzero(values != now)
                 if changed:
                     yield Difference(name, "codes", f"{changed:,} of {values.size:,} {part} differ")
     for name in sorted(one.codebooks.keys() | other.codebooks.keys()):
