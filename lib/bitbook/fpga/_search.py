@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 
-from ._boards import Board
+from bitbook.codes import Compressed
+
+from ._boards import Board, board
 from ._network import Report, network_time
 from ._resources import resources
 from ._unit import Unit
-from ._workload import Layer
+from ._workload import Layer, layers
 
 ROWS = sorted({base << shift for base in (2, 3, 5, 7, 9, 11, 13) for shift in range(11)})
 INPUTS = (1, 2, 4, 8, 16)
@@ -88,6 +91,21 @@ def searched(layers: Sequence[Layer], board: Board) -> dict[str, Report]:
         except ValueError:
             continue
     return reports
+
+
+@dataclass(frozen=True)
+class Latency:
+    """What a compressed network takes on a board, in seconds, by the fastest unit of a design for its codes.
+
+    board, design: of BOARDS and DESIGNS. positions: see `layers`.
+    """
+
+    board: str
+    design: str
+    positions: Mapping[str, tuple[int, int]]
+
+    def __call__(self, compressed: Compressed) -> float:
+        return search(self.design, layers(compressed, self.positions), board(self.board)).latency
 
 
 def text(reports: Mapping[str, Report]) -> str:
