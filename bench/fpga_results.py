@@ -1,8 +1,8 @@
 """Latency of published files on three boards, and the claim of 5 times: published/fpga.csv, fpga_claim.csv.
 
-All files of LeNet-5 on MNIST and of the networks on CIFAR-10 that are in Git. SqueezeNet's, on ImageNet, are not: it is
+The files of MNIST and CIFAR-10 that the README shows, and those of a given K. SqueezeNet's, on ImageNet, are not: it is
 clustered here, without training, and needs its pretrained weights in $BITBOOK_DATA. No data set is read.
-`python bench/fpga_results.py` takes two minutes; then `bitbook pages`.
+`python bench/fpga_results.py` takes a minute; then `bitbook pages`.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ from bitbook.pipeline import root
 
 BOARDS = [fpga.board(name) for name in ("xc7z020", "zu9eg", "u50")]
 TASKS = ("mnist", "cifar10", "cifar10-wrn16-4")
-COLUMNS = ("task", "method", "variant", "codewords", "file")
+COLUMNS = ("task", "method", "variant")
 
 
 def workloads(published: Path):
+    shown = {tuple(row[name] for name in COLUMNS): row["readme"] for row in tables.read(published / "main.csv")}
     for row in tables.read(published / "table.csv"):
-        if row["file"] and row["task"] in TASKS:
+        chosen = shown.get(tuple(row[name] for name in COLUMNS)) or "k=" in row["variant"].lower()
+        if row["file"] and row["task"] in TASKS and chosen:
             compressed = load(published.parent / row["file"])
             yield row, compressed, compressed.to_module()
     task = tasks.get("imagenet")
@@ -52,12 +54,12 @@ def main() -> None:
             reports = fpga.searched(layers, board)
             for design, report in reports.items():
                 found = {"codewords": most, "board": board.name, "design": design, "on_chip": report.on_chip}
-                found |= {"latency_ms": round(1e3 * report.latency, 5), "images_a_second": round(report.throughput, 1)}
+                found["latency_ms"] = round(1e3 * report.latency, 5)
                 found |= report.resources | {"bottleneck": report.bottleneck}
                 for width in ("16 bits", "8 bits packed"):
                     ratio = reports[f"MAC, {width}"].latency / report.latency
                     found[f"over_mac_{width.split()[0]}"] = round(ratio, 3)
-                rows.append({name: row[name] for name in COLUMNS if name in row} | found)
+                rows.append({name: row[name] for name in COLUMNS} | found)
         print(row["task"], row["variant"], round(time.process_time()), "s", flush=True)
         tables.write(published / "fpga.csv", rows)
 

@@ -43,9 +43,11 @@ def candidates(design: str, layers: Sequence[Layer], board: Board) -> Iterator[U
     most = max(layer.codewords for layer in layers)
     dimension = max(layer.dimension for layer in layers)
     if options["kind"] == "accumulate":
-        options |= {"codewords": max(2, most), "dimension": dimension}
+        options |= {"codewords": most and max(2, most), "dimension": dimension}
     elif coded:
         options["codewords"] = most
+    if not most and "codewords" in options:
+        return
     options |= {"activation_width": width, "weight_width": width}
     largest = max(layer.columns for layer in layers)
     for inputs in INPUTS:
@@ -73,7 +75,8 @@ def search(design: str, layers: Sequence[Layer], board: Board, *, on_chip: bool 
         on_chip: See network_time.
 
     Raises:
-        ValueError: The board holds no unit of the design, which is so where codebooks are very large.
+        ValueError: The board holds no unit of the design, which is so where codebooks are very large, or the design
+            takes codes and the network has none.
     """
     tried = candidates(design, layers, board)
     reports = [network_time(unit, layers, board, design=design, on_chip=on_chip) for unit in tried]
