@@ -1,7 +1,7 @@
 """Latency of published files on three boards, and the claim of 5 times: published/fpga.csv, fpga_claim.csv.
 
-The files of MNIST and CIFAR-10 that the README shows, and those of a given K. SqueezeNet's, on ImageNet, are not: it is
-clustered here, without training, and needs its pretrained weights in $BITBOOK_DATA. No data set is read.
+The files of MNIST and CIFAR-10 that the README shows, and those of a given K. SqueezeNet's, on ImageNet, are too large
+for Git: it is clustered here, without training, and needs its pretrained weights in $BITBOOK_DATA. No data set is read.
 `python bench/fpga_results.py` takes a minute; then `bitbook pages`.
 """
 
