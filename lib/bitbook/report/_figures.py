@@ -140,7 +140,13 @@ def comparison(points: pd.DataFrame, *, title: str = "", within: float = 0.06) -
         label = "baseline: one grid step" if name == "baseline" else f"{name}, {kind}"
         axis.plot(line.file_bytes, line.top1, marker=mark, markersize=5, label=label, **style)
     axis.axhline(level, color="0.5", linestyle="--", linewidth=1, label="float network", zorder=0)
-    axis.set(xscale="log", xlabel="file, kB", ylabel="top-1", title=title, ylim=(level - within, min(1, level + 0.15 * within)))
+    axis.set(
+        xscale="log",
+        xlabel="file, kB",
+        ylabel="top-1",
+        title=title,
+        ylim=(level - within, min(1, level + 0.15 * within)),
+    )
     axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.xaxis.set_minor_formatter(NullFormatter())
     axis.xaxis.set_major_formatter(KILO)
