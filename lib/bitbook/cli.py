@@ -123,6 +123,16 @@ def fpga(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def page(arguments: argparse.Namespace) -> int:
+    """Write one HTML page about a file: its size, layers, codebooks and where its bytes go."""
+    from bitbook import load
+    from bitbook.files import write_atomically
+    from bitbook.report._file_page import page
+
+    write_atomically(arguments.output, page(load(arguments.file), Path(arguments.file).name))
+    return 0
+
+
 def stage(arguments: argparse.Namespace) -> int:
     """Do what one stage of dvc.yaml does."""
     from bitbook.pipeline._execute import NotebookFailed
@@ -201,6 +211,8 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--board", required=True, help="xc7z020, zu3eg, zu9eg, kv260 or u50")
     command.add_argument("--image", metavar="CxHxW", help="size of the images; default: the network's usual one")
     command.add_argument("--json", action="store_true", help="all figures as JSON")
+    command = add(page, "file")
+    command.add_argument("-o", "--output", type=Path, required=True, help="the .html file to write")
     add(data, "name", nargs="+")
     command = add(stage)
     command.add_argument("kind", choices=["clean", "data", "net", "run", "collect", "report"])

@@ -53,6 +53,17 @@ def test_cardinality_is_the_nearest_by_exhaustive_search():
         assert (found[name] != 0).sum() == left[name]
 
 
+def test_channels_are_the_nearest_by_exhaustive_search():
+    weights = tensors((5, 2, 3, 3), (4, 6))
+    left = {"0": 2, "1": 3}
+    found = admm.Channels(left).project(weights)
+    for name, value in weights.items():
+        subsets = itertools.combinations(range(len(value)), left[name])
+        best = min(float(value.square().sum() - value[list(kept)].square().sum()) for kept in subsets)
+        assert error({name: value}, {name: found[name]}) == pytest.approx(best)
+        assert int((found[name] != 0).flatten(1).any(1).sum()) == left[name]
+
+
 def test_global_cardinality_keeps_the_highest_scores_of_all_layers():
     weights = tensors((5, 4), (6,), (2, 2, 3, 3))
     scores = {name: lamp_scores(value) for name, value in weights.items()}

@@ -9,7 +9,7 @@ cardinalities that come down round by round, several prunings in a row, and dist
 """
 
 from ._compress import Pruning, Schedule, Stage, Training, compressed, run, without_dead_channels
-from ._constraints import Both, Cardinality, EqualLevels, FreeClusters, GlobalCardinality, Levels
+from ._constraints import Both, Cardinality, Channels, EqualLevels, FreeClusters, GlobalCardinality, Levels
 from ._retrain import Freezing, Masked
 from ._scheme import ADMM, residuals
 
@@ -17,6 +17,7 @@ __all__ = [
     "ADMM",
     "Both",
     "Cardinality",
+    "Channels",
     "EqualLevels",
     "FreeClusters",
     "Freezing",

@@ -19,6 +19,7 @@ from bitbook.tasks import Task
 
 from ._constraints import (
     Cardinality,
+    Channels,
     Constraint,
     EqualLevels,
     FreeClusters,
@@ -49,7 +50,7 @@ class Training:
 class Pruning:
     """ADMM to a cardinality, and the masked retraining of what is left."""
 
-    constraint: Cardinality | GlobalCardinality
+    constraint: Cardinality | GlobalCardinality | Channels
     admm: Training
     masked: Training
 

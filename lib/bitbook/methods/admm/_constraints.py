@@ -1,4 +1,4 @@
-"""The sets that ADMM pulls weights into, and the nearest point of each: few weights, or few values."""
+"""The sets that ADMM pulls weights into, and the nearest point of each: few weights, few channels, or few values."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -67,6 +67,25 @@ class GlobalCardinality:
             priced = {name: score / (self.value_bits + position_bits(kept[name])) for name, score in scores.items()}
             kept = _highest(priced, left)
         return {name: value * kept[name] for name, value in weights.items()}
+
+
+@dataclass(frozen=True)
+class Channels:
+    """At most `left[name]` output channels of a layer hold a weight that is not zero (our choice)."""
+
+    left: Mapping[str, int]
+
+    def names(self, weights: Sequence[str], parameters: Sequence[str]) -> Sequence[str]:
+        return list(self.left)
+
+    def project(self, weights: Weights, progress: float = 1.0) -> dict[str, Tensor]:
+        """Keep the channels of largest norm in each layer; of equals the first."""
+        projected = {}
+        for name, value in weights.items():
+            norms = value.detach().flatten(1).norm(dim=1)
+            kept = largest(norms, _left([norms], self.left[name], progress))
+            projected[name] = value * kept.view(-1, *[1] * (value.ndim - 1))
+        return projected
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from tqdm import tqdm
 from bitbook import training
 from bitbook.codes import Coded, coded_bytes, small_floats
 from bitbook.compression import assemble, compensate, weight_tensors
+from bitbook.compression import front as best_of
 from bitbook.files import Cache
 from bitbook.methods.moea_bins._bins import shared_bins
 from bitbook.methods.moea_bins._merge import merge_neighbours, merged_values
@@ -77,7 +78,7 @@ def waterfall(
     for name, step in (("batch norm re-estimated", reestimated), ("rounding compensated", compensated)):
         if step(bins)["divergence"] <= target:
             steps[name] = step(_least(step, fewest, bins, target))["file"]
-    front = search.front()  # by bytes, so divergence falls
+    front = best_of(search.front())  # by bytes, so divergence falls
     reached = [point.file_bytes for point in front if point.divergence <= target]
     if reached:
         steps["genes per layer"] = min(reached)
