@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 from bitbook.pipeline import _provenance as provenance
+from bitbook.pipeline._code_hash import code_hash
 from bitbook.pipeline._layout import Results
 
 ROOT = Path(__file__).parents[2]
@@ -37,6 +38,11 @@ def reproduced(finished, tmp_path, monkeypatch):
 def edit(path: Path, old: str, new: str) -> None:
     assert old in path.read_text()
     path.write_text(path.read_text().replace(old, new))
+
+
+def commit(project) -> None:
+    project.run("git", "add", "-A")
+    project.run("git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "all")
 
 
 def computed(project) -> Iterator[str]:
@@ -69,8 +75,7 @@ def test_changing_a_parameter_reruns_that_run_and_what_depends_on_it(reproduced)
 
 
 def test_running_all_of_it_again_changes_nothing_in_git(reproduced):
-    reproduced.run("git", "add", "dvc.lock", "epochs.txt")
-    reproduced.run("git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "lock")
+    commit(reproduced)
     assert "Running stage" in reproduced.run("dvc", "repro", "--force", "--single-item", "run@tiny-a")
     assert set(reproduced.repro("--force")) == ALL
     assert reproduced.run("git", "status", "--porcelain") == ""
@@ -79,8 +84,7 @@ def test_running_all_of_it_again_changes_nothing_in_git(reproduced):
 
 
 def test_every_front_is_drawn_and_compared_by_dvc(reproduced):
-    reproduced.run("git", "add", "dvc.lock")
-    reproduced.run("git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "lock")
+    commit(reproduced)
     shown = json.loads(reproduced.run("dvc", "plots", "show", "--json"))
     for key in ("tiny-a", "tiny-b"):
         ((plot,),) = [plots for name, plots in shown["data"].items() if key in name] or [[None]]
@@ -143,6 +147,21 @@ def test_stages_run_the_code_of_the_checkout_that_they_run_in(project):
     assert f"code of {project.folder}/lib/bitbook/pipeline/__init__.py" in output
 
 
+@pytest.mark.slow
+def test_a_queued_experiment_runs_the_code_that_it_was_queued_with(project):
+    shutil.copytree(ROOT / "lib/bitbook", project.folder / "lib/bitbook", dirs_exist_ok=True)
+    commit(project)
+    module = project.folder / "lib/bitbook/pipeline/__init__.py"
+    before = module.read_text()
+    module.write_text(f"{before}QUEUED = 1\n")
+    project.run("dvc", "exp", "run", "--queue", "--name", "queued", "clean@02_twice")
+    module.write_text(before)
+    project.run("dvc", "exp", "run", "--run-all")
+    project.run("dvc", "exp", "apply", "queued")
+    hashes = project.json("results/notebooks/02_twice.code.json")
+    assert hashes["bitbook.pipeline"] == code_hash(f"{before}QUEUED = 1\n") != code_hash(before)
+
+
 def test_expensive_stages_have_cached_outputs_only():
     """DVC never restores a stage with an output that it does not cache, or keeps, from its run cache."""
     for file in (ROOT / "dvc.yaml", ROOT / "full/dvc.yaml"):
@@ -167,7 +186,7 @@ def test_a_fresh_clone_pulls_the_bundled_data_offline(tmp_path, new_project, mon
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nothing answers there
     project = new_project.__globals__["Project"](tmp_path / "clone")
-    project.run("dvc", "pull", "data.dvc")
+    project.run("dvc", "pull", "--allow-missing")  # as REPRODUCING.md says: results are not pushed
     from bitbook.datasets import _digits as digits
 
     digits.write(tmp_path / "digits.npz")

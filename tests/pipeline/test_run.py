@@ -41,7 +41,7 @@ def play(project):
 def test_a_played_notebook_has_a_folder_and_a_store_of_its_own(play, project):
     run = play()
     assert run.parameters == {"net": "tiny-s0", "k": 2, "rate": 0.5}
-    assert run.folder == project.folder / ".work/play/02_twice"
+    assert run.folder == project.folder / ".work/interactive/02_twice"
     assert run.work.parent == project.folder / ".work/02_twice"
     run.finish({"value": np.float64(4)})
     assert json.loads((run.folder / "metrics.json").read_text()) == {"value": 4.0}

@@ -23,7 +23,7 @@ def write_network(path: Path, module: nn.Module, about: Mapping[str, str]) -> No
 
 
 def about_network(path: Path) -> dict[str, Any]:
-    """Return what `write_network` was told about a network, with its specification."""
+    """Return what `write_network` wrote about a network, its specification included."""
     from safetensors import safe_open
 
     with safe_open(path, "np") as file:

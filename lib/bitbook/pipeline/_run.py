@@ -92,7 +92,7 @@ class Run:
         if self._stage:
             self.folder = Results(Path(self._stage["results"])).emptied(Path(self._stage["folder"]))
         else:
-            self.folder = root() / ".work" / "play" / name
+            self.folder = root() / ".work" / "interactive" / name
             self.folder.mkdir(parents=True, exist_ok=True)
         self._rows: dict[tuple[str, str], dict[str, Any]] = {}
         self._front: dict[tuple[str, str], dict[str, Any]] = {}
