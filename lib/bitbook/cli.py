@@ -171,6 +171,15 @@ def publish(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def claims(arguments: argparse.Namespace) -> int:
+    """Print what the papers claim first, compared with our results, as Markdown."""
+    from bitbook.pipeline import root
+    from bitbook.pipeline._result_tables import headlines
+
+    print(headlines(root() / "published"))
+    return 0
+
+
 def pages(arguments: argparse.Namespace) -> int:
     """Make the tables and the picture of README.md, RESULTS.md and REPRODUCING.md from published/."""
     from bitbook.pipeline import _pages, root
@@ -219,6 +228,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("name", nargs="?", help="a notebook, a task, or a key of the params file; else what DVC runs")
     command.add_argument("--params", type=Path, default=Path("params.yaml"), help="the file that names nets and runs")
     add(publish, "folder", nargs="?", type=Path, help="results made elsewhere; default: those of this checkout")
+    add(claims)
     add(pages)
     return top
 

@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 
+from bitbook.pipeline import _claims as claims
 from bitbook.pipeline import _tables as tables
 from bitbook.pipeline._equal_accuracy import compared
 from bitbook.report._markdown import table
@@ -18,8 +19,8 @@ NETWORKS = {
     "cifar10-wrn16-4": "Wide ResNet-16-4 on CIFAR-10",
     "cifar100": "ResNet-20 on CIFAR-100",
     "cifar100-resnet56": "ResNet-56 on CIFAR-100",
-    "imagenet": "SqueezeNet 1.0 on ImageNet",
-    "imagenet-dev1000": "SqueezeNet 1.0 on 1,000 images of ImageNet",
+    "imagenet": "SqueezeNet 1.1 on ImageNet",
+    "imagenet-dev1000": "SqueezeNet 1.1 on 1,000 images of ImageNet",
     "mnist": "LeNet-5 on MNIST",
     "mnist-relu": "robust LeNet-5 on MNIST",
     "mnist-relu-crop2": "LeNet-5 with ReLUs on MNIST",
@@ -161,7 +162,12 @@ def unclean(published: Path) -> str:
     return f"{len(tasks)} of {len(rows)} rows were made so, all of them of {names}."
 
 
+def headlines(published: Path) -> str:
+    """Return what the papers claim first, compared with ours, and how ours was made."""
+    return claims.headlines(published, NETWORKS)
+
+
 def of_results(published: Path) -> dict[str, str]:
     """Return every table of results, by its name on the pages."""
-    made = (compared, main, few, per_layer, robust, searched, fpga_claim, fpga, unclean)
+    made = (headlines, compared, main, few, per_layer, robust, searched, fpga_claim, fpga, unclean)
     return {function.__name__.replace("_", "-"): function(published) for function in made}
