@@ -75,7 +75,7 @@ def fronts(results: Results, keys: Iterable[str]) -> dict[str, list[dict[str, st
 
     Those are variant, file_bytes and value, the headline metric. A row without a file, or without that metric, is none.
     """
-    found = {}
+    found: dict[str, list[dict[str, str]]] = {}
     for key in keys:
         metric = next((row["metric"] for row in rows_of(results, key)), "value")
         rows = read(results.output("run", key) / "front.csv")

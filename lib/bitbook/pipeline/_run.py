@@ -286,9 +286,9 @@ class Run:
             results, key = Results(Path(self._stage["results"])), self._stage["key"]
             about = {"command": self._stage["command"], "notebook": self.name, "parameters": self.parameters}
             write_atomically(results.parameters(key), to_json(about, finite=False))
-            about |= {"commit": provenance.commit(root()), "threads": threads(), "versions": provenance.versions()}
+            made = {"commit": provenance.commit(root()), "threads": threads(), "versions": provenance.versions()}
             write_atomically(results.metrics(key), to_json(metrics))
-            write_atomically(results.provenance(key), to_json(about | record, finite=False))
+            write_atomically(results.provenance(key), to_json({**about, **made, **record}, finite=False))
         else:
             write_atomically(self.folder / "metrics.json", to_json(metrics))
 
