@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import seaborn as sns
@@ -132,7 +132,7 @@ def comparison(points: pd.DataFrame, *, title: str = "", within: float = 0.06) -
         others.groupby(["method", "kind"], sort=False).groups, cycle("DsXP^v*"), strict=False
     ):
         line = others[others.method == name]
-        style = (
+        style: dict[str, Any] = (
             {"color": "0.1", "linewidth": 0.5}
             if kind == "measured"
             else {"color": "0.5", "linewidth": 0, "mfc": "white"}
@@ -140,7 +140,8 @@ def comparison(points: pd.DataFrame, *, title: str = "", within: float = 0.06) -
         label = "baseline: one grid step" if name == "baseline" else f"{name}, {kind}"
         axis.plot(line.file_bytes, line.top1, marker=mark, markersize=5, label=label, **style)
     axis.axhline(level, color="0.5", linestyle="--", linewidth=1, label="float network", zorder=0)
-    axis.set(xscale="log", xlabel="file, kB", ylabel="top-1", title=title, ylim=(level - within, min(1, level + 0.15 * within)))
+    limits = (level - within, min(1, level + 0.15 * within))
+    axis.set(xscale="log", xlabel="file, kB", ylabel="top-1", title=title, ylim=limits)
     axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.xaxis.set_minor_formatter(NullFormatter())
     axis.xaxis.set_major_formatter(KILO)
