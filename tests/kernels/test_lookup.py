@@ -122,6 +122,9 @@ def test_eight_bit_activations_are_summed_exactly(k, form):
     found = lookup.multiply(x)
     np.testing.assert_allclose(found[:1], sums * (steps[0] * steps[1]), rtol=3e-7)
     assert not found[1].any()
+    for scales in (np.float16(0.5), rng.random(70).astype(np.float16)):
+        scaled = EightBitLookup(ScalarCode(code.indices, "b", scales), books, form=form).multiply(x)
+        np.testing.assert_allclose(scaled, found * scales.astype(np.float32), rtol=3e-7)
     exact = x[:1] @ code.decode(books).T
     assert np.linalg.norm(found[:1] - exact) < 0.02 * np.linalg.norm(exact)
 
