@@ -26,7 +26,6 @@ ROW = {
     "file_bytes": "9501",
     "ratio": "6.0871",
     "seeds": "3",
-    "command": "dvc repro run@tiny-a",
     "file": "runs/tiny-a/6x.bitbook",
 }
 
@@ -63,7 +62,7 @@ def report(tmp_path):
     run = Page("run", "tiny-a", tmp_path / "a.ipynb", {"net": "tiny-s0", "k": 2}, {})
     (tmp_path / "runs/tiny-a").mkdir(parents=True)
     (tmp_path / "runs/tiny-a/6x.bitbook").touch()
-    rows = [ROW, ROW | {"variant": "8x", "command": "dvc repro run@other", "file": "runs/other/8x.bitbook"}]
+    rows = [ROW, ROW | {"variant": "8x", "file": "runs/other/8x.bitbook"}]
     write_report(tmp_path / "report", pages=[net, run], rows=rows, first=rows[:1])
     return tmp_path / "report"
 

@@ -121,11 +121,6 @@ def _overview(rows: Sequence[Mapping[str, str]]) -> dict[str, Any]:
     return drawn
 
 
-def _key_of(row: Mapping[str, str]) -> str:
-    """Return the key of the run that a row comes from, as its command has it."""
-    return row.get("command", "").rpartition("run@")[2]
-
-
 def write_report(
     folder: Path, *, pages: Iterable[Page], rows: Sequence[Mapping[str, str]], first: Sequence[Mapping[str, str]] = ()
 ) -> None:
@@ -178,9 +173,12 @@ def write_report(
 
 def _links(row: Mapping[str, str], folder: Path, entries: Mapping[str, Any]) -> dict[str, str]:
     """Return where a row's notebook and file are, seen from the report's folder; nothing for what is not there."""
-    key, file = _key_of(row), row.get("file", "")
-    there = bool(file) and (folder.parent / file).exists()
-    return {"key": key, "notebook": f"{key}.html" if key in entries else "", "href": f"../{file}" if there else ""}
+    key, there = Path(row["file"]).parent.name, (folder.parent / row["file"]).exists()
+    return {
+        "key": key,
+        "notebook": f"{key}.html" if key in entries else "",
+        "href": f"../{row['file']}" if there else "",
+    }
 
 
 def number(value: Any) -> str:
