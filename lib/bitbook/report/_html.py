@@ -50,7 +50,8 @@ def mathml(formula: str, display: str = "inline") -> str:
 
 def captioned(notebook: NotebookNode) -> list[str]:
     """Give each PNG figure of a notebook its alternative text, the heading above it and its number; return these."""
-    heading, captions = title_of(notebook), []
+    heading = title_of(notebook)
+    captions: list[str] = []
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             heading = ([heading, *re.findall(r"^#+ +(.+)$", cell.source, re.MULTILINE)])[-1].strip()
@@ -151,7 +152,8 @@ def write_report(
     entries: dict[str, dict[str, Any]] = {}
     for page in pages:
         notebook = nbformat.read(page.notebook, as_version=4)
-        entry = {"page": page, "title": title_of(notebook), "scalars": _scalars(page.metrics), "figures": []}
+        entry: dict[str, Any] = {"page": page, "title": title_of(notebook), "figures": []}
+        entry["scalars"] = _scalars(page.metrics)
         for count, (png, caption) in enumerate(zip(pictures_of(notebook), captioned(notebook), strict=True), start=1):
             entry["figures"].append((f"figures/{page.key}-{count}.png", caption))
             (folder / entry["figures"][-1][0]).write_bytes(png)
