@@ -123,6 +123,16 @@ def fpga(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def page(arguments: argparse.Namespace) -> int:
+    """Write one HTML page about a file: its size, layers, codebooks and where its bytes go."""
+    from bitbook import load
+    from bitbook.files import write_atomically
+    from bitbook.report._file_page import page
+
+    write_atomically(arguments.output, page(load(arguments.file), Path(arguments.file).name))
+    return 0
+
+
 def stage(arguments: argparse.Namespace) -> int:
     """Do what one stage of dvc.yaml does."""
     from bitbook.pipeline._execute import NotebookFailed
@@ -158,6 +168,15 @@ def publish(arguments: argparse.Namespace) -> int:
 
     rows = _publish.imported_rows(arguments.folder) if arguments.folder else _publish.local_rows()
     print(f"published/table.csv: {_publish.publish(rows)} results inserted or updated")
+    return 0
+
+
+def claims(arguments: argparse.Namespace) -> int:
+    """Print what the papers claim first, compared with our results, as Markdown."""
+    from bitbook.pipeline import root
+    from bitbook.pipeline._result_tables import headlines
+
+    print(headlines(root() / "published"))
     return 0
 
 
@@ -201,12 +220,15 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--board", required=True, help="xc7z020, zu3eg, zu9eg, kv260 or u50")
     command.add_argument("--image", metavar="CxHxW", help="size of the images; default: the network's usual one")
     command.add_argument("--json", action="store_true", help="all figures as JSON")
+    command = add(page, "file")
+    command.add_argument("-o", "--output", type=Path, required=True, help="the .html file to write")
     add(data, "name", nargs="+")
     command = add(stage)
     command.add_argument("kind", choices=["clean", "data", "net", "run", "collect", "report"])
     command.add_argument("name", nargs="?", help="a notebook, a task, or a key of the params file; else what DVC runs")
     command.add_argument("--params", type=Path, default=Path("params.yaml"), help="the file that names nets and runs")
     add(publish, "folder", nargs="?", type=Path, help="results made elsewhere; default: those of this checkout")
+    add(claims)
     add(pages)
     return top
 

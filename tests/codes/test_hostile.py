@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bitbook import BitbookFormatError, Compressed, GridCode, ScalarCode, SparseCode, load, save
-from bitbook.codes import _sections, decode
+from bitbook import BitbookFormatError, Compressed, GridCode, ScalarCode, SparseCode, VectorCode, load, save
+from bitbook.codes import _prediction, _sections, decode
 from bitbook.codes._container import CHECKSUM_BYTES, checksum
+from bitbook.codes._context import Field
 from bitbook.codes._header import read_header, write_header
-from bitbook.codes._model import CONTEXTS, MAX_CELLS, Model, ModelFull
+from bitbook.codes._model import CONTEXTS, MAX_CELLS, Model, ModelFull, exact
 from bitbook.codes._names import shorten
 
 FAMILIES = ("grid", "scalar", "sparse", "vector")
@@ -55,6 +56,9 @@ def bombs() -> dict[str, bytes]:
     for what, which in names.items():
         spelt = shorten(which) if which else "x1" * 2000 + "{0,1,2,3}" * 7
         found[what] = seal({**table, "dense": [f"f2 0: {spelt}"]}, payload)
+    same = "{0,1,2,3,4,5,6,7,8,9}" * 3
+    lines = [f"f2 {i}: {chr(97 + i)}{'a1' * 500}{same}" for i in range(16)]  # each within what a line may hold
+    found["a thousand long names in each of many lines"] = seal({**table, "dense": lines, "batch_norm": lines}, payload)
     found["much specification"] = seal({**table, "specification": {"a": "\x1b" * 50_000, "b": [[]] * 150_000}}, payload)
     # Entropy-coded claims: a long tensor that is all the same, in each way there is to write one.
     long = np.zeros((1 << 10, 1 << 12), int)
@@ -114,6 +118,48 @@ def test_as_many_names_as_there_may_be_come_back(tmp_path):
     dense = {f"layers.{i}.bias": np.float16([i % 7]) for i in range(1 << 14)}
     save(Compressed(codes={}, codebooks={}, **{**REST, "dense": dense}), tmp_path / "a")
     assert load(tmp_path / "a").dense == dense
+
+
+def test_a_codebook_that_many_codes_share_is_looked_at_once(monkeypatch):
+    looked = []
+    monkeypatch.setattr(_sections, "exact", lambda values: looked.append(values.shape) or exact(values))
+    codes = {f"c{i}": VectorCode(np.zeros(0, int), "b", (0,)) for i in range(20)}
+    data = Compressed(codes=codes, codebooks={"b": np.zeros((1, 1000), np.float16)}, **REST).to_bytes()
+    assert len(decode(data).codes) == 20
+    assert looked == 2 * [(1, 1000)]  # when written, and when read
+
+
+def test_no_more_sections_than_there_may_be(monkeypatch):
+    codes = {f"c{i}": GridCode(np.zeros((4, 1), int), np.arange(1, 5), np.zeros(4, int)) for i in range(5)}
+    data = Compressed(codes=codes, codebooks={}, **REST).to_bytes()  # depths, exponents, values of four depths
+    monkeypatch.setattr(_sections, "MAX_SECTIONS", 30)
+    assert len(decode(data).codes) == 5
+    monkeypatch.setattr(_sections, "MAX_SECTIONS", 29)
+    with pytest.raises(BitbookFormatError, match="c4: with it the file has more than 29 sections"):
+        decode(data)
+
+
+def test_predictions_count_as_work(monkeypatch):
+    sizes = []
+    monkeypatch.setattr(_prediction, "solve", lambda matrix, right: sizes.append(len(right)) or [1] * len(right))
+    correlation = (1, 2, 3, 4, 5, 6, 7, 9)
+    _prediction.factors(correlation, (7, 7))
+    assert Field((1, 1, 7, 7), correlation=correlation).work == 8 * sum(size**3 for size in sizes) > 300_000
+    assert Field((1, 1, 7, 7)).work == 0
+    _prediction.factors.cache_clear()
+
+
+def test_models_take_no_more_memory_than_their_bytes_allow(monkeypatch):
+    indices = np.repeat(np.arange(64)[:, None], 6, 1)  # rows of unequal size: as many contexts
+    books = {name: np.geomspace(1e-3, 1e3, 4096).astype(np.float32) for name in "abcd"}
+    parts = {"codes": {f"c{name}": ScalarCode(64 * indices, name) for name in books}, "codebooks": books, **REST}
+    data = Compressed(**parts).to_bytes()
+    assert decode(data).codes.keys() == parts["codes"].keys()
+    monkeypatch.setattr(_sections, "FREE_CELLS", 1 << 16)
+    monkeypatch.setattr(_sections, "CELLS_PER_BYTE", 0)
+    with pytest.raises(BitbookFormatError, match=r"c.*more memory than the bytes of the file allow"):
+        decode(data)
+    assert decode(Compressed(**parts).to_bytes()).codes.keys() == parts["codes"].keys()
 
 
 def test_a_model_does_not_outgrow_its_bound():

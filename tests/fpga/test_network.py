@@ -23,6 +23,7 @@ from bitbook.fpga import (
     layers,
     network_time,
     resources,
+    row_beats,
     search,
     sparse_groups,
     synthesised,
@@ -105,8 +106,8 @@ def test_sparse_groups_wait_for_the_fullest_lane():
     code = SparseCode(positions, ScalarCode(np.ones(int(positions.sum()), int), "c"))
     (layer,) = layers(compressed(code, {"c": np.float32([1, 2])}), {"w": (1, 1)})
     unit = Unit(kind="accumulate", rows=2, codewords=2, depth=32, sparse=True)
-    assert sparse_groups(unit, layer.left).tolist() == [20, 16]
-    assert sparse_groups(replace(unit, inputs=2), layer.left).tolist() == [10, 16]
+    assert sparse_groups(unit, row_beats(layer.left, 1)).tolist() == [20, 16]
+    assert sparse_groups(replace(unit, inputs=2), row_beats(layer.left, 2)).tolist() == [10, 16]
 
 
 @pytest.mark.parametrize("depth", [6, 12])

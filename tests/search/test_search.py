@@ -1,5 +1,6 @@
 """The searches for bins on the bundled digits: against the exhaustive sweep, resumed, and on several workers."""
 
+import pickle
 import shutil
 
 import bitbook
@@ -7,7 +8,7 @@ import joblib
 import numpy as np
 import pytest
 import torch
-from bitbook import training
+from bitbook import fpga, networks, training
 from bitbook.compression import Divergence, assemble, weight_tensors
 from bitbook.methods import moea_bins
 from bitbook.search import FastDivergence, Genes, GeneSearch, Point, spread_evenly
@@ -130,12 +131,30 @@ def test_balanced_layers_pay_the_same_for_a_byte(genes, monkeypatch):
     assert genes.balanced(10, most=1).tolist() == [0, 0, 0, 0]
 
 
+def test_latency_is_a_third_objective(task, network, tmp_path):
+    positions = networks.output_positions(network, networks.image_shape(networks.specification_of(network)))
+    latency = fpga.Latency("xc7z020", "accumulate, 8 bits", positions)
+    search = GeneSearch(network, task, images=40, latency=latency, folder=tmp_path / "three")
+    history = search.evolve(population=4, evaluations=16)
+    points = search.points(genes for generation in history for genes in generation.genes)
+    everything = {point.costs for point in points}
+    for point in points:  # by comparing all pairs
+        beaten = any(other != point.costs and all(np.less_equal(other, point.costs)) for other in everything)
+        assert beaten != (point.costs in map(tuple, history[-1].front_costs))
+    best = min(points, key=lambda point: point.latency)
+    file = assemble(search.cost.divergence.module, search.cost.coded(best.genes))
+    layers = fpga.layers(file, positions)
+    assert best.latency == fpga.search("accumulate, 8 bits", layers, fpga.board("xc7z020")).latency
+    assert best.latency < max(point.latency for point in points)
+    assert pickle.loads(pickle.dumps(search.cost)).latency == latency  # for workers
+
+
 @pytest.mark.parametrize("again", [0, 40])
 def test_members_are_files_evaluated_in_full(genes, task, network, again):
     divergence = Divergence(network, task, images=120)
     spread = spread_evenly(genes.front(), 3)
     members = genes.members(spread, divergence, again=again)
-    assert [m.treatment for m in members] == ["rounded again" if again else "searched"] * 3
+    assert [m.mode for m in members] == ["rounded again" if again else "searched"] * 3
     for member, point in zip(members, spread, strict=True):
         compressed = bitbook.load(member.file)
         assert member.file.stat().st_size == member.file_bytes == len(compressed.to_bytes())

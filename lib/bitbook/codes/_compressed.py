@@ -76,7 +76,8 @@ class Compressed:
         for name in (*codebooks, *self.codes, *dense, *norms):
             check_name(name)
         twice = [name for name in self.codes if name in dense]
-        twice += [f"{m}.{e}" for m in norms for e in BATCH_NORM if f"{m}.{e}" in {**dense, **self.codes}]
+        taken = {*dense, *self.codes}
+        twice += [name for module in norms for entry in BATCH_NORM if (name := f"{module}.{entry}") in taken]
         if twice:
             raise ValueError(f"given twice: {', '.join(twice)}")
         if type(self.original_parameters) is not int or not 0 <= self.original_parameters < 2**63:

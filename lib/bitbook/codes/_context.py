@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ._model import FINE, FLAT, LEVEL_OF, MEANS, STEP, bucket
-from ._prediction import FRACTION, factors
+from ._prediction import FRACTION, factors, factors_work
 
 MAX_KERNEL = 49  # places of a kernel; a larger one is read as more input channels
 BLOCK = 1 << 16  # symbols coded at once: bounds the memory on top of the symbols themselves
@@ -49,7 +49,7 @@ class Field:
     """One tensor on its way through the coder: whole values in planes (kh * kw, out, in), filled block by block.
 
     correlation: of neighbours in a kernel, or None for no prediction. mask: bool, in the shape of the tensor, where
-    symbols are coded; the other values are 0.
+    symbols are coded; the other values are 0. work: of making it, in the units of `Coder.work`.
     """
 
     def __init__(
@@ -59,6 +59,7 @@ class Field:
         self.places = self.kernel[0] * self.kernel[1]
         self.mask = None if mask is None else self.planes(mask)
         self._factors = None if correlation is None else factors(correlation, self.kernel)
+        self.work = 0 if correlation is None else factors_work(self.kernel)
         self._planes = np.zeros((self.places if correlation else 0, self.out, self.inputs), np.int32)
         self._rows = np.zeros((2, self.out), np.int64)  # sum of magnitudes and count, of each output channel
         self._columns = np.zeros((2, self.inputs), np.int64)  # of each input channel

@@ -46,7 +46,7 @@ def entropy_bits(counts: np.ndarray) -> float:
 class Coder(ABC):
     """Moves symbols through a model; `transfer` of the subclasses takes them to or from the stream.
 
-    work: what the symbols so far took: one each, one for each frequency computed, STEP for each step.
+    work: what the symbols so far took: one each, one for each frequency computed, STEP for each step; and predictions.
     """
 
     model: Model
@@ -68,6 +68,7 @@ class Coder(ABC):
     def spatial(self, field: Field, known: np.ndarray | None = None) -> np.ndarray:
         """Code the symbols of a tensor in their contexts; they are planes (kh * kw, out, in), `known` when encoding."""
         symbols = np.zeros((field.places, field.out, field.inputs), smallest_unsigned(self.model.alphabet))
+        self.work += field.work
         for block in field.blocks():
             contexts = field.contexts(block)
             if not len(contexts):

@@ -39,6 +39,7 @@ _BYTE = {word: chr(0x80 + place) for place, word in enumerate(WORDS)}
 PARTS = ("codebooks", "codes", "batch_norm", "dense")  # of the table: lines of descriptions and names
 MAX_NAMES = 1 << 14  # of a part: bounds the memory
 MAX_WORDS = 1 << 17  # of all names, as words and numbers: bounds the time to spell them
+MAX_LETTERS = 1 << 21  # of all names
 
 
 class BitbookFormatError(ValueError):
@@ -126,19 +127,21 @@ def ungroup(table: dict[str, Any]) -> dict[str, dict[str, list[str]]]:
     A part that the table lacks has no names, and no empty list does, so that there is one spelling. Raises ValueError
     unless the lines are spelt as `group` does, and for more names or longer ones than the limits of a file.
     """
-    parts, words = {}, 0
+    parts, words, letters = {}, 0, MAX_LETTERS
     for part in PARTS:
         described: dict[str, str] = {}
         lines = table.pop(part, None)
         for line in lines or ():
             description, patterns = line.split(": ")
-            described |= dict.fromkeys(lengthen(patterns, MAX_NAMES - len(described)), description)
+            names = lengthen(patterns, MAX_NAMES - len(described), letters)
+            for name in names:
+                check_name(name)
+                letters -= len(name)
+                words += count_words(name)
+                if words > MAX_WORDS:
+                    raise ValueError(f"has names of more than {MAX_WORDS:,} words and numbers in all; use shorter ones")
+            described |= dict.fromkeys(names, description)
         described = dict(sorted(described.items()))
-        for name in described:
-            check_name(name)
-            words += count_words(name)
-        if words > MAX_WORDS:
-            raise ValueError(f"has names of more than {MAX_WORDS:,} words and numbers in all; use shorter ones")
         if lines is not None and (not lines or lines != group(described)):
             raise ValueError("its table is not in canonical spelling")
         parts[part] = {name: description.split(" ") for name, description in described.items()}

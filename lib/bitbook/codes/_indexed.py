@@ -9,8 +9,6 @@ import numpy as np
 
 from ._arrays import FLOATS, LARGEST, frozen_indices, frozen_numbers
 from ._code import Code, Shape, needs_axis
-from ._entropy import Alphabet
-from ._model import exact
 from ._sections import Codebooks, Reader, Writer
 
 
@@ -35,9 +33,11 @@ class IndexedCode(Code):
             raise ValueError(f"index {largest} is outside codebook {name!r} of {len(book)} entries")
 
     def decode(self, codebooks: Codebooks) -> np.ndarray:
-        book = codebooks[self.codebook].astype(np.float32)
+        book, indices = codebooks[self.codebook], self.indices
+        if len(book) <= indices.size:  # else of a large codebook only what is used is converted
+            book = book.astype(np.float32)
         # "clip" is twice as fast as "raise"; indices are checked elsewhere
-        return np.asarray(book.take(self.indices, axis=0, mode="clip")).reshape(self.shape)
+        return np.asarray(book.take(indices, axis=0, mode="clip"), np.float32).reshape(self.shape)
 
     def counts(self, codebooks: Codebooks) -> dict[str, np.ndarray]:
         return {self.codebook: np.bincount(self.indices.ravel(), minlength=len(codebooks[self.codebook]))}
@@ -99,7 +99,7 @@ class ScalarCode(IndexedCode):
         if mask is not None:
             indices = np.zeros(mask.shape, self.indices.dtype)
             indices[mask] = self.indices.ravel()
-        writer.symbols("codes", indices, _alphabet(self.codebook, writer.codebooks), mask)
+        writer.symbols("codes", indices, writer.alphabet(self.codebook), mask)
         if self.scales is not None:
             writer.numbers("scales", self.scales)
 
@@ -107,7 +107,7 @@ class ScalarCode(IndexedCode):
     def read(cls, words: list[str], shape: Shape, reader: Reader, mask: np.ndarray | None = None) -> Self:
         book, *scales = words
         where = shape if mask is None else mask.shape
-        indices = reader.symbols("codes", where, _alphabet(book, reader.codebooks), mask).reshape(shape)
+        indices = reader.symbols("codes", where, reader.alphabet(book), mask).reshape(shape)
         if not scales:
             return cls(indices, book)
         dtype, star, _ = scales[0].partition("*")
@@ -141,20 +141,13 @@ class VectorCode(IndexedCode):
             raise ValueError(f"indices have shape {self.indices.shape}, but {self.shape} needs {expected}")
 
     def write(self, writer: Writer, mask: np.ndarray | None = None) -> None:
-        writer.symbols("codes", self.indices, _alphabet(self.codebook, writer.codebooks))
+        writer.symbols("codes", self.indices, writer.alphabet(self.codebook))
 
     @classmethod
     def read(cls, words: list[str], shape: Shape, reader: Reader, mask: np.ndarray | None = None) -> Self:
         (name,) = words
-        alphabet = _alphabet(name, reader.codebooks)
-        d = reader.codebooks[name].shape[1]
+        alphabet, d = reader.alphabet(name), reader.codebooks[name].shape[1]
         return cls(reader.symbols("codes", _index_shape(shape, d), alphabet), name, shape)
-
-
-def _alphabet(name: str, codebooks: Codebooks) -> Alphabet:
-    """Return the indices' alphabet: its values are those of the codebook, of codewords their size (L1 norm)."""
-    values = exact(codebooks[name])
-    return Alphabet(len(values), ("codebook", name), values if values.ndim == 1 else np.abs(values).sum(1))
 
 
 def _index_shape(shape: Shape, d: int) -> Shape:

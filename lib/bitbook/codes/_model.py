@@ -81,6 +81,11 @@ class Model:
             self._widths = np.empty(alphabet, np.int64)  # of the interval that belongs to each value
             self._widths[order] = np.maximum(around[2:] - around[:-2], 1)
 
+    @property
+    def cells(self) -> int:
+        """Weights kept, contexts times alphabet."""
+        return self._used * self.alphabet
+
     def copy(self) -> Self:
         """Return a model that learns on its own from here on."""
         twin = object.__new__(Model)

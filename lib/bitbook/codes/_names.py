@@ -5,7 +5,6 @@ import math
 import re
 from collections.abc import Iterable
 
-MAX_LETTERS = 1 << 20  # of the names of one pattern line: bounds the memory
 _LEGAL = re.compile(r"[^\s{},:]+")
 _WORDS = re.compile(r"\d+|\D+")
 _BRACES = re.compile(r"\{([^{}]*)\}")
@@ -63,7 +62,7 @@ def shorten(names: Iterable[str]) -> str:
     return " ".join(sorted(patterns))
 
 
-def lengthen(patterns: str, limit: int, letters: int = MAX_LETTERS) -> list[str]:
+def lengthen(patterns: str, limit: int, letters: int) -> list[str]:
     """Return the names that the patterns stand for; ValueError for more than `limit`, or of too many letters."""
     names: list[str] = []
     for pattern in patterns.split(" "):

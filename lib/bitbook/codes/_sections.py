@@ -17,7 +17,7 @@ from ._context import Field
 from ._entropy import Alphabet, Source, Trial, entropy_bits
 from ._header import BitbookFormatError
 from ._ledger import Row
-from ._model import MAX_ALPHABET, Model, ModelFull
+from ._model import MAX_ALPHABET, Model, ModelFull, exact
 from ._prediction import OFFSETS, correlations
 
 Codebooks = Mapping[str, np.ndarray]
@@ -25,8 +25,10 @@ Codebooks = Mapping[str, np.ndarray]
 PACKED, FLAT, SPATIAL, PREDICTED = range(4)  # methods of a section
 LENGTH_BYTES = 5
 MAX_ALPHABETS = 1 << 24  # symbols in the alphabets of all sections: bounds the time for models and tables
+MAX_SECTIONS = 1 << 15
 # Entropy decoding may take so much `Coder.work`, some 30 ns each: a byte can stand for any number of likely symbols.
 FREE_WORK, WORK_PER_BYTE = 1 << 24, 256
+FREE_CELLS, CELLS_PER_BYTE = 1 << 24, 32  # of all models, eight bytes of memory each
 
 
 def byte_alphabet(part: str, dtype: np.dtype, place: int) -> Alphabet:
@@ -34,22 +36,36 @@ def byte_alphabet(part: str, dtype: np.dtype, place: int) -> Alphabet:
     return Alphabet(256, (part, dtype.kind, dtype.itemsize, place))
 
 
-class Writer:
-    """Codes parts under the name of the section at hand, by the method that takes the fewest bits.
-
-    codebooks: what codes refer to; set before any is written.
-    """
+class Sections:
+    """What Writer and Reader share. codebooks: what codes refer to; set before any code is written or read."""
 
     codebooks: Codebooks
 
     def __init__(self) -> None:
         self.section = ""
+        self.cells = 0  # of all models
+        self._rows: list[Row] = []
+        self._models: dict[Hashable, Model] = {}
+        self._indices: dict[str, Alphabet] = {}
+
+    def alphabet(self, codebook: str) -> Alphabet:
+        """Return the alphabet of indices into a codebook: its values, or the size of its codewords (L1 norm)."""
+        if codebook not in self._indices:
+            values = exact(self.codebooks[codebook])
+            values = values if values.ndim == 1 else np.abs(values).sum(1)
+            self._indices[codebook] = Alphabet(len(values), ("codebook", codebook), values)
+        return self._indices[codebook]
+
+
+class Writer(Sections):
+    """Codes parts under the name of the section at hand, by the method that takes the fewest bits."""
+
+    def __init__(self) -> None:
+        super().__init__()
         self.bits = 0.0
         self.work = 0
         self._plain: list[bytes] = []
-        self._rows: list[Row] = []
         self._coded: list[tuple[str, str, Trial, float]] = []
-        self._models: dict[Hashable, Model] = {}
 
     def symbols(self, part: str, indices: np.ndarray, alphabet: Alphabet, mask: np.ndarray | None = None) -> None:
         """Write indices in the shape of the tensor; of those outside the mask nothing is kept."""
@@ -58,9 +74,12 @@ class Writer:
         bound = _bound(flat)
         if flat.size and 1 < alphabet.size <= MAX_ALPHABET:
             model = self._models.get(alphabet.model) or alphabet.fresh_model()
+            self.cells -= model.cells
             trials = filter(self._affordable, _trials(indices, flat, alphabet, mask, model))
             trial = min(trials, key=lambda trial: trial.bits, default=None)
-            if trial and trial.bits < packed:
+            better = trial is not None and trial.bits < packed
+            self.cells += (trial.model if better else model).cells
+            if better:
                 self._models[alphabet.model] = trial.model
                 self._coded.append((self.section, part, trial, bound))
                 self.bits += trial.bits
@@ -72,8 +91,10 @@ class Writer:
         self.bits += packed
 
     def _affordable(self, trial: Trial) -> bool:
-        """Tell whether the reader will accept the work, with a margin of two, as bits are estimates."""
-        return 2 * (self.work + trial.work) <= FREE_WORK + WORK_PER_BYTE * (self.bits + trial.bits) / 8
+        """Tell whether the reader will accept work and cells, with a margin of two, as bits are estimates."""
+        size, cells = (self.bits + trial.bits) / 8, self.cells + trial.model.cells
+        affordable = 2 * (self.work + trial.work) <= FREE_WORK + WORK_PER_BYTE * size
+        return affordable and 2 * cells <= FREE_CELLS + CELLS_PER_BYTE * size
 
     def numbers(self, part: str, values: np.ndarray) -> None:
         """Write numbers of any shape, high bytes apart from low ones: the high ones hold less information."""
@@ -91,12 +112,15 @@ class Writer:
         forks = []
         for index, write in enumerate(variants):
             fork = copy.copy(self)
-            fork._plain, fork._rows, fork._coded = [*self._plain], [*self._rows], [*self._coded]
+            fork._plain, fork._rows, fork._coded = [], [], []
             fork._models = {**self._models}
             fork._add("coder tables", bytes([index]))
             write(fork)
             forks.append(fork)
-        vars(self).update(vars(min(forks, key=lambda fork: fork.bits)))
+        best = vars(min(forks, key=lambda fork: fork.bits))
+        for name in ("_plain", "_rows", "_coded"):
+            vars(self)[name].extend(best.pop(name))
+        vars(self).update(best)
 
     def finish(self) -> tuple[bytes, list[Row]]:
         """Return all bytes and the ledger's rows for them."""
@@ -140,15 +164,14 @@ def _trials(
                 yield trial
 
 
-class Reader:
+class Reader(Sections):
     """Gives the parts back; raises BitbookFormatError, naming the section at hand, where the bytes make no sense.
 
     max_weights: how many numbers the file may claim. max_work: `Coder.work` that is accepted whatever its size.
     """
 
-    codebooks: Codebooks
-
     def __init__(self, data: bytes, max_weights: int, *, max_work: int = 0) -> None:
+        super().__init__()
         self.section = "codes"
         self._max_weights = self._left = max_weights
         end = LENGTH_BYTES + int.from_bytes(data[:LENGTH_BYTES], "little")
@@ -157,9 +180,8 @@ class Reader:
         self.require(not len(words) or words[-1] != 0, "the stream ends in an empty word")
         self._plain = memoryview(data)[LENGTH_BYTES:end]
         self._source = Source(words, max(FREE_WORK + WORK_PER_BYTE * len(data), max_work))
-        self._models: dict[Hashable, Model] = {}
-        self._alphabets = 0
-        self._rows: list[Row] = []  # as `Writer.finish` gives them
+        self._max_cells = FREE_CELLS + CELLS_PER_BYTE * len(data)
+        self._alphabets = self._sections = 0
         self._coded: list[Row] = []
 
     def require(self, condition: bool, fault: str) -> None:
@@ -178,7 +200,8 @@ class Reader:
     ) -> np.ndarray:
         """Return indices in the given shape, or flat those within the mask."""
         count = math.prod(shape) if mask is None else int(mask.sum())
-        self._alphabets += alphabet.size
+        self._alphabets, self._sections = self._alphabets + alphabet.size, self._sections + 1
+        self.require(self._sections <= MAX_SECTIONS, f"with it the file has more than {MAX_SECTIONS:,} sections")
         self.require(self._alphabets <= MAX_ALPHABETS, f"with it alphabets have more than {MAX_ALPHABETS:,} symbols")
         method = self.choice()
         if method == PACKED:
@@ -192,7 +215,7 @@ class Reader:
         self.require(count > 0 and 1 < alphabet.size <= MAX_ALPHABET, "is entropy-coded for no reason")
         model = self._models[alphabet.model] = self._models.get(alphabet.model) or alphabet.fresh_model()
         self._source.model = model
-        before = self._source.left()
+        before, self.cells = self._source.left(), self.cells - model.cells
         if method == FLAT:
             symbols = self._source.flat(count)
             symbols = symbols.reshape(shape) if mask is None else symbols
@@ -204,6 +227,8 @@ class Reader:
             planes = self._source.spatial(Field(shape, correlation=correlation, mask=mask))
             symbols = planes.transpose(1, 2, 0).reshape(shape)
             symbols = symbols if mask is None else symbols[mask]
+        self.cells += model.cells
+        self.require(self.cells <= self._max_cells, "its coder would take more memory than the bytes of the file allow")
         self._coded.append(Row(self.section, part, 4 * (before - self._source.left()), _bound(symbols)))
         return symbols
 

@@ -96,7 +96,7 @@ def compress(
         factors[name] = factored(moments.pop(name))
 
     def by_inputs(step: float, _: bool) -> tuple[Coded, dict]:
-        return compensate(chosen.tensors, grid(chosen.tensors, step), factors, price=RATE), {}
+        return compensate(chosen.tensors, grid(chosen.tensors, step), factors, rate_weight=RATE), {}
 
     if k is None:
         trainable = [value for value in plain.parameters() if value.requires_grad] or list(plain.parameters())
@@ -104,7 +104,7 @@ def compress(
         rounding = InTurn(plain, chosen.tensors, images, in_turn) if in_turn else by_inputs
         file = finest_grid(plain, chosen.tensors, budget, rounding, calibration=data, progress=progress)
     else:
-        clusters = compensate(chosen.tensors, _clusters(chosen.tensors, int(k)), factors, price=RATE)
+        clusters = compensate(chosen.tensors, _clusters(chosen.tensors, int(k)), factors, rate_weight=RATE)
         file = assemble(plain, clusters, calibration=data)
     notes = dict(chosen.dense)
     for name in chosen.tensors:

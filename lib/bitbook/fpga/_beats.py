@@ -40,20 +40,26 @@ def _lanes(unit: Unit, codes: np.ndarray) -> np.ndarray:
     return padded.reshape(rows, unit.rows, columns, unit.inputs)
 
 
-def sparse_groups(unit: Unit, left: np.ndarray) -> np.ndarray:
-    """Return the beats of each group of a sparse unit, (G,): the fullest lane's codes and fillers.
+def row_beats(left: np.ndarray, inputs: int) -> np.ndarray:
+    """Return the beats of each row of a sparse unit, (rows,): its fullest lane's codes and fillers.
 
     left: (rows, columns / d) bool, which codes are not zero. A lane holds every S-th code of its row; a gap of 2**GAP
-    words or more takes fillers.
+    words or more takes fillers. inputs: S.
     """
-    lanes = _lanes(unit, left)
-    places = np.arange(1, lanes.shape[2] + 1, dtype=np.int32)[:, None] * lanes  # 1, 2, ... where a code is
-    before = np.maximum.accumulate(places, axis=2) - places  # 0 there
-    before[:, :, 1:][lanes[:, :, 1:]] = 0
-    previous = np.zeros_like(places)
-    previous[:, :, 1:] = np.maximum.accumulate(places, axis=2)[:, :, :-1]
-    fillers = ((places - previous - 1) >> GAP) * lanes
-    return np.maximum((lanes + fillers).sum(2).max((1, 2)), 1)
+    rows, columns = left.shape
+    padded = np.zeros((rows, -(-columns // inputs) * inputs), bool)
+    padded[:, :columns] = left
+    row, lane, word = np.nonzero(padded.reshape(rows, -1, inputs).swapaxes(1, 2))
+    lane += row * inputs
+    gaps = np.where(np.diff(lane, prepend=-1) == 0, np.diff(word, prepend=0) - 1, word)  # words skipped
+    return np.bincount(lane, 1 + (gaps >> GAP), rows * inputs).reshape(rows, inputs).max(1).astype(int)
+
+
+def sparse_groups(unit: Unit, beats: np.ndarray) -> np.ndarray:
+    """Return the beats of each group of a sparse unit, (G,), from those of its rows: all wait for the fullest."""
+    padded = np.zeros(-(-len(beats) // unit.rows) * unit.rows, int)
+    padded[: len(beats)] = beats
+    return np.maximum(padded.reshape(-1, unit.rows).max(1), 1)
 
 
 def beats(unit: Unit, codes: np.ndarray, *, left: np.ndarray | None = None) -> Beats:
@@ -73,7 +79,7 @@ def beats(unit: Unit, codes: np.ndarray, *, left: np.ndarray | None = None) -> B
         last = np.arange(count * size) % size == size - 1
         return Beats(flat, last, np.ones_like(flat, bool), np.zeros_like(flat), np.full(count, size))
     present = _lanes(unit, codes if left is None else left).astype(bool)
-    groups = sparse_groups(unit, codes.astype(bool) if left is None else left)
+    groups = sparse_groups(unit, row_beats(codes.astype(bool) if left is None else left, unit.inputs))
     shape = (int(groups.sum()), unit.rows * unit.inputs)
     flat, enable, columns = np.zeros(shape, codes.dtype), np.zeros(shape, bool), np.zeros(shape, np.int64)
     starts = np.cumsum(groups) - groups

@@ -9,7 +9,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from ._beats import GAP, sparse_groups, words
+from ._beats import GAP, row_beats, sparse_groups, words
 from ._boards import Board
 from ._cycles import Memory, cycles
 from ._resources import resources
@@ -81,7 +81,14 @@ def _groups(unit: Unit, layer: Layer) -> list[tuple[int, ...]]:
     """Return the beats of each group of rows, for each group of the convolution."""
     if not unit.sparse:
         return [(words(unit, layer.columns),) * -(-layer.rows // unit.rows)] * layer.groups
-    return [tuple(sparse_groups(unit, part).tolist()) for part in np.split(layer.left, layer.groups)]
+    beats = np.split(_row_beats(layer, unit.inputs), layer.groups)
+    return [tuple(sparse_groups(unit, part).tolist()) for part in beats]
+
+
+@lru_cache(maxsize=256)
+def _row_beats(layer: Layer, inputs: int) -> np.ndarray:
+    """Return the beats of each row of a sparse unit, which do not depend on how many rows make a group."""
+    return row_beats(layer.left, inputs)
 
 
 _cycles = lru_cache(maxsize=4096)(cycles)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 
-from ._boards import Board
+from bitbook.codes import Compressed
+
+from ._boards import Board, board
 from ._network import Report, network_time
 from ._resources import resources
 from ._unit import Unit
-from ._workload import Layer
+from ._workload import Layer, layers
 
 ROWS = sorted({base << shift for base in (2, 3, 5, 7, 9, 11, 13) for shift in range(11)})
 INPUTS = (1, 2, 4, 8, 16)
@@ -40,9 +43,11 @@ def candidates(design: str, layers: Sequence[Layer], board: Board) -> Iterator[U
     most = max(layer.codewords for layer in layers)
     dimension = max(layer.dimension for layer in layers)
     if options["kind"] == "accumulate":
-        options |= {"codewords": max(2, most), "dimension": dimension}
+        options |= {"codewords": most and max(2, most), "dimension": dimension}
     elif coded:
         options["codewords"] = most
+    if not most and "codewords" in options:
+        return
     options |= {"activation_width": width, "weight_width": width}
     largest = max(layer.columns for layer in layers)
     for inputs in INPUTS:
@@ -70,7 +75,8 @@ def search(design: str, layers: Sequence[Layer], board: Board, *, on_chip: bool 
         on_chip: See network_time.
 
     Raises:
-        ValueError: The board holds no unit of the design, which is so where codebooks are very large.
+        ValueError: The board holds no unit of the design, which is so where codebooks are very large, or the design
+            takes codes and the network has none.
     """
     tried = candidates(design, layers, board)
     reports = [network_time(unit, layers, board, design=design, on_chip=on_chip) for unit in tried]
@@ -88,6 +94,21 @@ def searched(layers: Sequence[Layer], board: Board) -> dict[str, Report]:
         except ValueError:
             continue
     return reports
+
+
+@dataclass(frozen=True)
+class Latency:
+    """What a compressed network takes on a board, in seconds, by the fastest unit of a design for its codes.
+
+    board, design: of BOARDS and DESIGNS. positions: see `layers`.
+    """
+
+    board: str
+    design: str
+    positions: Mapping[str, tuple[int, int]]
+
+    def __call__(self, compressed: Compressed) -> float:
+        return search(self.design, layers(compressed, self.positions), board(self.board)).latency
 
 
 def text(reports: Mapping[str, Report]) -> str:

@@ -42,18 +42,19 @@ class Layer:
 
 
 def _parts(code: Code, compressed: Compressed) -> tuple[int, int, np.ndarray, np.ndarray | None]:
-    """Return codewords, dimension, which codes are not zero, and depths."""
+    """Return the codewords in use, dimension, which codes are not zero, and depths."""
+    # A codebook that layers share counts with what this layer uses of it: the unit loads it anew for each.
     outer = code.shape[0]
     if isinstance(code, VectorCode):
-        book = compressed.codebooks[code.codebook]
-        return len(book), book.shape[1], book.any(1)[code.indices].reshape(outer, -1), None
+        book, used = compressed.codebooks[code.codebook], len(np.unique(code.indices))
+        return used, book.shape[1], book.any(1)[code.indices].reshape(outer, -1), None
     left = (code.decode(compressed.codebooks) != 0).reshape(outer, -1)
     if isinstance(code, SparseCode) and isinstance(code.inner, VectorCode):
         return 0, 1, left, None  # its vectors straddle the gaps: weights as they are
     inner = code.inner if isinstance(code, SparseCode) else code
     if isinstance(inner, GridCode):
         return 0, 1, left, inner.depths.astype(int) if inner is code else None
-    return len(compressed.codebooks[inner.codebook]), 1, left, None
+    return max(1, len(np.unique(inner.indices))), 1, left, None
 
 
 def layers(compressed: Compressed, positions: Mapping[str, tuple[int, int]]) -> list[Layer]:

@@ -55,24 +55,34 @@ def _dot(typing, sums, w, x, form):
 
 @lru_cache
 def kernel(bits: int, segments: int, form: str):
-    """Return the kernel of codes into 16 * segments int8 values: sums y[32 * tile] on, for the tiles start to stop."""
+    """Return the kernel of codes into 16 * segments int8 values: scaled sums y[64 * pair] on, for pairs of tiles."""
     block = 16 * bits
 
     @nb.njit(cache=True, nogil=True)
-    def multiply(codes, table, x, y, start, stop):
-        blocks = len(x)  # 4 activations in an int32
-        for tile in range(start, stop):
+    def multiply(codes, table, x, scale, y, start, stop):
+        blocks, sums = len(x), np.empty(64, np.int32)  # 4 activations in an int32
+        for pair in range(start, stop):  # two streams of codes hide more of the memory's latency
+            tile, other = 2 * pair, min(2 * pair + 1, len(y) // 32 - 1)
             a0, a1, a2, a3 = splat(0, 8), splat(0, 8), splat(0, 8), splat(0, 8)
+            b0, b1, b2, b3 = splat(0, 8), splat(0, 8), splat(0, 8), splat(0, 8)
             for j in range(blocks):
-                at, four = (tile * blocks + j) * block, splat(x[j], 8)
+                at, to, four = (tile * blocks + j) * block, (other * blocks + j) * block, splat(x[j], 8)
                 prefetch(codes, at + AHEAD)
+                prefetch(codes, to + AHEAD)
                 a0 = _dot(a0, small(codes, at, 0, table, bits, segments, form), four, form)
                 a1 = _dot(a1, small(codes, at, 1, table, bits, segments, form), four, form)
                 a2 = _dot(a2, small(codes, at, 2, table, bits, segments, form), four, form)
                 a3 = _dot(a3, small(codes, at, 3, table, bits, segments, form), four, form)
-            store(y, tile * 32, a0)
-            store(y, tile * 32 + 8, a1)
-            store(y, tile * 32 + 16, a2)
-            store(y, tile * 32 + 24, a3)
+                b0 = _dot(b0, small(codes, to, 0, table, bits, segments, form), four, form)
+                b1 = _dot(b1, small(codes, to, 1, table, bits, segments, form), four, form)
+                b2 = _dot(b2, small(codes, to, 2, table, bits, segments, form), four, form)
+                b3 = _dot(b3, small(codes, to, 3, table, bits, segments, form), four, form)
+            for half, (s0, s1, s2, s3) in ((0, (a0, a1, a2, a3)), (32, (b0, b1, b2, b3))):
+                store(sums, half, s0)
+                store(sums, half + 8, s1)
+                store(sums, half + 16, s2)
+                store(sums, half + 24, s3)
+            for i in range(32):
+                y[tile * 32 + i], y[other * 32 + i] = scale * np.float32(sums[i]), scale * np.float32(sums[32 + i])
 
     return multiply

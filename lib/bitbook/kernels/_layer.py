@@ -12,7 +12,7 @@ from bitbook.codes import Code, GridCode, ScalarCode, SparseCode, VectorCode
 from bitbook.simd import instruction_set
 
 from . import _eight_bit
-from ._bands import Band, Geometry, Integers, Rows, Sparse, Table
+from ._bands import Band, Geometry, Integers, Rows, Table
 from ._threads import in_parts
 from ._tiles import OUTPUTS, pack
 from ._weights import STEPS
@@ -52,10 +52,13 @@ class Lookup:
             self.bands = list(_grid(code, self.shape, form))
             self.scale = np.ldexp(np.float32(1), code.exponents.astype(np.int32))
         elif isinstance(code, SparseCode):
+            # With zero as one of the values: four times the memory of positions and codes at a tenth of the weights,
+            # but no kernel that skips zeros was half as fast on AVX2 (bench/kernels.py).
             values, codes = np.unique(code.inner.decode(codebooks), return_inverse=True)
-            if len(values) > 1 << 16:
-                raise ValueError(f"{len(values)} different weights are more than the sparse kernel's 65,536")
-            self.bands = [Sparse(code.positions.reshape(self.shape), codes.ravel(), values)]
+            full = np.zeros(code.shape, np.uint32)
+            full[code.positions] = 1 + codes.ravel()
+            book = np.concatenate([[0], values]).astype(np.float32)[:, None]
+            self.bands = [_table(full.reshape(self.shape), book, self.shape, form)]
         else:
             raise ValueError(f"there is no kernel for {type(code).__name__}")
 
@@ -117,27 +120,29 @@ class EightBitLookup:
             raise ValueError(f"{len(book)} values are more than the 256 of this kernel")
         self.bits = max(1, (len(book) - 1).bit_length())
         self.values = np.zeros(max(16, 1 << self.bits), np.int8)
-        self.scale = _eight_bit.quantise(book, self.values)
-        if code.scales is not None:
-            self.scale = self.scale * code.scales.astype(np.float32)  # () or (m,)
+        self.scale, self.channels = _eight_bit.quantise(book, self.values), None  # (), (m,)
+        if code.scales is not None and code.scales.ndim:
+            self.channels = code.scales.astype(np.float32)
+        elif code.scales is not None:
+            self.scale *= float(code.scales)
         self.codes = pack(codes, self.bits, "fours")
 
     @property
     def nbytes(self) -> int:
         """Bytes that the weights take in memory."""
-        return self.codes.nbytes + self.values.nbytes + np.float32(self.scale).nbytes
+        return self.codes.nbytes + self.values.nbytes + 4 + (0 if self.channels is None else self.channels.nbytes)
 
     def multiply(self, x: np.ndarray, *, threads: int = 1) -> np.ndarray:
         """Return x @ w.T, (b, m), for x (b, n), both float32, with x rounded to 8 bits and a scale for each row."""
         (m, n), tiles = self.shape, -(-self.shape[0] // OUTPUTS)
         x, rounded = np.ascontiguousarray(x, np.float32), np.zeros((len(x), -(-n // STEPS) * STEPS), np.int8)
-        scales = [_eight_bit.quantise(row, to) for row, to in zip(x, rounded, strict=True)]
-        sums = np.empty((len(x), tiles * OUTPUTS), np.int32)
+        y = np.empty((len(x), tiles * OUTPUTS), np.float32)
         kernel = _eight_bit.kernel(self.bits, len(self.values) // 16, self.form)
-        for row, out in zip(rounded.view(np.int32), sums, strict=True):
-            fixed = (self.codes, self.values, row, out)
-            in_parts(lambda *part, fixed=fixed: kernel(*fixed, *part), tiles, m * n, threads)
-        return sums[:, :m] * (np.float32(scales)[:, None] * self.scale)
+        for row, whole, out in zip(x, rounded, y, strict=True):
+            scale = np.float32(_eight_bit.quantise(row, whole) * self.scale)
+            fixed = (self.codes, self.values, whole.view(np.int32), scale, out)
+            in_parts(lambda *part, fixed=fixed: kernel(*fixed, *part), -(-tiles // 2), m * n, threads)
+        return y[:, :m] if self.channels is None else y[:, :m] * self.channels
 
 
 def _used(indices: np.ndarray, book: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

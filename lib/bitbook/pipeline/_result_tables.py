@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 
+from bitbook.pipeline import _claims as claims
 from bitbook.pipeline import _tables as tables
 from bitbook.pipeline._equal_accuracy import compared
 from bitbook.report._markdown import table
@@ -18,7 +19,8 @@ NETWORKS = {
     "cifar10-wrn16-4": "Wide ResNet-16-4 on CIFAR-10",
     "cifar100": "ResNet-20 on CIFAR-100",
     "cifar100-resnet56": "ResNet-56 on CIFAR-100",
-    "imagenet-dev1000": "SqueezeNet 1.0 on 1,000 images of ImageNet",
+    "imagenet": "SqueezeNet 1.1 on ImageNet",
+    "imagenet-dev1000": "SqueezeNet 1.1 on 1,000 images of ImageNet",
     "mnist": "LeNet-5 on MNIST",
     "mnist-relu": "robust LeNet-5 on MNIST",
     "mnist-relu-crop2": "LeNet-5 with ReLUs on MNIST",
@@ -132,6 +134,24 @@ def fpga_claim(published: Path) -> str:
     return table(["board", "weights", "K", *names], cells, numbers=["K", *names])
 
 
+def fpga(published: Path) -> str:
+    """Return the fastest accumulating unit for each file, by board, and how much faster it is than dense arrays."""
+    files: dict[tuple, dict[str, dict]] = {}  # by file, then board
+    for row in tables.read(published / "fpga.csv"):
+        if row["design"].startswith("accumulate"):
+            boards = files.setdefault((row["task"], row["method"], row["variant"], row["codewords"]), {})
+            boards[row["board"]] = min(boards.get(row["board"], row), row, key=lambda row: float(row["latency_ms"]))
+    columns, cells = ["network", "method", "variant", "K"], []
+    for board in next(iter(files.values()), {}):
+        columns += [f"{board.split(' (')[0]}: ms", "over MAC 16 / 8"]
+    for (task, method, variant, k), boards in files.items():
+        cells.append([NETWORKS.get(task, task), method, in_words(variant), k])
+        for row in boards.values():
+            over = (f"{float(row[f'over_mac_{width}']):.2f}" for width in (16, 8))
+            cells[-1] += [f"{float(row['latency_ms']):.3g}", " / ".join(over)]
+    return table(columns, cells, numbers=columns[3:])
+
+
 def unclean(published: Path) -> str:
     """Say how many rows were made from a checkout with changes that were not committed, and of which tasks."""
     rows = tables.read(published / "table.csv")
@@ -142,7 +162,12 @@ def unclean(published: Path) -> str:
     return f"{len(tasks)} of {len(rows)} rows were made so, all of them of {names}."
 
 
+def headlines(published: Path) -> str:
+    """Return what the papers claim first, compared with ours, and how ours was made."""
+    return claims.headlines(published, NETWORKS)
+
+
 def of_results(published: Path) -> dict[str, str]:
     """Return every table of results, by its name on the pages."""
-    made = (compared, main, few, per_layer, robust, searched, fpga_claim, unclean)
+    made = (headlines, compared, main, few, per_layer, robust, searched, fpga_claim, fpga, unclean)
     return {function.__name__.replace("_", "-"): function(published) for function in made}

@@ -1,13 +1,13 @@
 """What a candidate of the search over genes costs: scaled divergence, and the bytes of its file."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from torch import Tensor, nn
 
 from bitbook import training
-from bitbook.codes import Coded
+from bitbook.codes import Coded, Compressed
 from bitbook.compression import assemble, factored
 from bitbook.compression._sequential import round_in_turn, watchable
 from bitbook.search._fast_divergence import FastDivergence
@@ -16,18 +16,27 @@ from bitbook.search._genes import Genes, Key
 
 @dataclass(frozen=True)
 class Point:
-    """A candidate: its genes, the bytes of its real file, and its temperature-scaled divergence."""
+    """A candidate: its genes, the bytes of its real file, its temperature-scaled divergence, and its latency."""
 
     genes: tuple[int, ...]
     file_bytes: int
     divergence: float
+    latency: float | None = None
+
+    @property
+    def costs(self) -> tuple[float, ...]:
+        """What the search minimises."""
+        costs = self.file_bytes, self.divergence, self.latency
+        return costs[:2] if self.latency is None else costs
 
 
 class GeneCost:
     """What candidates cost; picklable, for workers, each of which keeps the layers that it has rounded."""
 
-    def __init__(self, genes: Genes, divergence: FastDivergence) -> None:
-        self.genes, self.divergence = genes, divergence
+    def __init__(
+        self, genes: Genes, divergence: FastDivergence, latency: Callable[[Compressed], float] | None = None
+    ) -> None:
+        self.genes, self.divergence, self.latency = genes, divergence, latency
         self._known: dict[Key, np.ndarray] = {}
 
     def __getstate__(self) -> dict:
@@ -46,7 +55,7 @@ class GeneCost:
         coded, mantissa = self.coded(genes), self.genes.mantissa(genes)
         divergence = self.divergence(coded.decode(), mantissa=mantissa)
         file = assemble(self.divergence.module, coded, mantissa=mantissa)
-        return Point(genes, len(file.to_bytes()), divergence)
+        return Point(genes, len(file.to_bytes()), divergence, self.latency(file) if self.latency else None)
 
 
 def round_again(genes: Genes, candidate: Sequence[int], network: nn.Module, images: Tensor) -> Coded:

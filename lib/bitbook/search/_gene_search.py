@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from bitbook import training
 from bitbook.codes import Compressed
-from bitbook.compression import Divergence, assemble, factored, front, input_moments, weight_tensors
+from bitbook.compression import Divergence, assemble, factored, input_moments, nondominated, weight_tensors
 from bitbook.files import Cache
 from bitbook.networks import checksum
 from bitbook.search._fast_divergence import FastDivergence
@@ -27,11 +27,12 @@ MOMENT_IMAGES = 500  # on which the layers' inputs are taken; more change little
 
 
 class GeneSearch:
-    """The search over the steps of every layer, for divergence and bytes.
+    """The search over the steps of every layer, for divergence and bytes, and latency where it is given.
 
     finest, coarsest: steps, in standard deviations of all weights. images, temperature: augmented training images of
-    the divergence, see `FastDivergence`. folder: keeps what was evaluated, so that a stopped search resumes. workers:
-    see `Workers`. Raises ValueError for steps that make no sense, fewer than one image, and a network without weights.
+    the divergence, see `FastDivergence`. latency: a third objective, such as `fpga.Latency`; its repr tells it apart.
+    folder: keeps what was evaluated, so that a stopped search resumes. workers: see `Workers`. Raises ValueError for
+    steps that make no sense, fewer than one image, and a network without weights.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class GeneSearch:
         coarsest: float = 2.0,
         images: int = 500,
         temperature: float = 4.0,
+        latency: Callable[[Compressed], float] | None = None,
         seed: int = 0,
         folder: Path,
         workers: int = 1,
@@ -60,8 +62,8 @@ class GeneSearch:
             "images": images,
             "temperature": temperature,
             "seed": seed,
-        }
-        self.cost = GeneCost(self.genes, fast)
+        } | ({"latency": repr(latency)} if latency else {})
+        self.cost = GeneCost(self.genes, fast, latency)
         self._points = Cache(folder / "points", self.identity)
         self._workers = Workers(self.cost, folder, workers=workers)
 
@@ -104,7 +106,7 @@ class GeneSearch:
         return np.clip(np.rint(off), -OFF, OFF).astype(np.int64)[group]
 
     def evolve(self, *, population: int = 32, evaluations: int = 256) -> list[Generation]:
-        """Return the generations of NSGA-II over the genes; costs are (bytes of the file, divergence).
+        """Return the generations of NSGA-II over the genes; costs: the file's bytes, divergence, and latency if given.
 
         The start holds the candidates in which all layers have the same step, evenly spread over the steps: it is the
         front of the plain sweep. To these come the same candidates with their layers `balanced` and batch norms stored
@@ -124,13 +126,14 @@ class GeneSearch:
             before = self.evaluated
             points = self.points(genes, callback=bar.update)
             bar.update(len(points) - (self.evaluated - before))  # those that were known
-            return np.array([(point.file_bytes, point.divergence) for point in points], np.float64)
+            return np.array([point.costs for point in points], np.float64)
 
         with bar:
             return evolve(
                 evaluate,
                 first,
                 *self.genes.bounds,
+                objectives=3 if self.cost.latency else 2,
                 population=population,
                 generations=max(1, 1 + round((evaluations - len(first)) / population)),
                 seed=self.seed,
@@ -139,14 +142,15 @@ class GeneSearch:
             )
 
     def front(self) -> list[Point]:
-        """Return the points known that no other beats in bytes and divergence, by bytes."""
-        return front([_point(value) for value in self._points.values()])
+        """Return the points known that no other beats in all costs, by bytes."""
+        points = [_point(value) for value in self._points.values()]
+        return [points[i] for i in nondominated([point.costs for point in points])]
 
     def members(self, points: Iterable[Point], divergence: Divergence, *, again: int = 500) -> list[Candidate]:
         """Return points as files, evaluated in full: batch norms re-estimated, each file loaded back.
 
         again: images on which each is rounded once more, see `round_again`; 0 leaves it as the search saw it. Their
-        treatment is "rounded again" or "searched", their setting the divergence that the search saw.
+        mode is "rounded again" or "searched", their setting the divergence that the search saw.
         """
         train, policy = self.task.calibration_images().images, self.task.recipe.augmentation
         calibration = training.sample(train, training.IMAGES, policy=policy, seed=self.seed)
@@ -158,8 +162,8 @@ class GeneSearch:
                 coded = round_again(self.genes, point.genes, self.network, own)
             mantissa = self.genes.mantissa(point.genes)
             compressed = assemble(self.network, coded, calibration=calibration, mantissa=mantissa)
-            treatment = "rounded again" if again else "searched"
-            return compressed, {"setting": point.divergence, "treatment": treatment, **index_sizes(coded)}
+            mode = "rounded again" if again else "searched"
+            return compressed, {"setting": point.divergence, "mode": mode, **index_sizes(coded)}
 
         names = {hashlib.sha256(repr(p.genes).encode()).hexdigest()[:16] + ".bitbook": partial(made, p) for p in points}
         kept = Cache(self.folder / f"members-{again}", self.identity | {"again": again})

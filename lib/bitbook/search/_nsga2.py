@@ -7,14 +7,15 @@ import numpy as np
 
 from bitbook.compression import nondominated
 
-Evaluate = Callable[[np.ndarray], np.ndarray]  # (n, genes) integers -> (n, 2) costs
+Evaluate = Callable[[np.ndarray], np.ndarray]  # (n, genes) integers -> (n, objectives) costs
 
 
 @dataclass(frozen=True)
 class Generation:
     """What one generation evaluated, and the front of all evaluated so far.
 
-    genes: (n, genes) int64. costs: (n, 2), both minimised. front_genes (f, genes), front_costs (f, 2): by first cost.
+    genes: (n, genes) int64. costs: (n, objectives), all minimised. front_genes (f, genes), front_costs (f, objectives):
+    by first cost.
     """
 
     genes: np.ndarray
@@ -29,6 +30,7 @@ def evolve(
     low: np.ndarray,
     high: np.ndarray,
     *,
+    objectives: int = 2,
     population: int,
     generations: int,
     seed: int,
@@ -52,7 +54,7 @@ def evolve(
         raise ValueError(f"no integer lies between the bounds {low.tolist()} and {high.tolist()}")
     if population < 2 or generations < 1:
         raise ValueError(f"a search needs a population of 2 and one generation, not {population} and {generations}")
-    problem = Problem(n_var=len(low), n_obj=2, xl=low, xu=high, vtype=int)
+    problem = Problem(n_var=len(low), n_obj=objectives, xl=low, xu=high, vtype=int)
     algorithm = NSGA2(
         pop_size=population,
         sampling=np.unique(np.clip(start, low, high), axis=0).astype(float),
