@@ -146,8 +146,8 @@ class Run:
         row = {"task": self.task.name, "method": method, "variant": f"{variant}, {epochs} epochs, GPU"}
         row |= {"metric": headline, "float_value": float_values[headline], "value": values[headline]}
         row |= {"file_bytes": path.stat().st_size, "ratio": codes.load(path).ratio}
-        if counting:
-            row |= {"paper_ratio": codes.recount(compressed, counting)[0].ratio, "paper_counting": counting}
+        paper = codes.recount(compressed, counting)[0].ratio if counting else None
+        row |= {"paper_ratio": paper, "paper_counting": counting}
         self.rows.append(row | {"epochs": epochs, "file": path.name})
         return values
 
