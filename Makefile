@@ -42,6 +42,7 @@ bench: $(INSTALLED)  ## timings, as ratios to the peers'
 published: $(INSTALLED)  ## bring finished runs into published/ and their numbers into the pages
 	bitbook publish
 	bitbook pages
+	dvc repro --force --single-item run@digits-comparison  # reads published/, which DVC does not watch
 
 lock:  ## resolve requirements.lock anew from pyproject.toml
 	uv pip compile --universal --python-version 3.11 --all-extras --generate-hashes \

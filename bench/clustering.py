@@ -103,7 +103,7 @@ def entropy() -> None:
         for weights in layers:
             prepared = sort_weights(weights)
             means = kmeans1d(prepared, k)
-            low, high = -60.0, 20.0  # log2 of the price: the bits fall as it grows
+            low, high = -60.0, 20.0  # log2 of the weight: the bits fall as it grows
             while high - low > 1e-2:
                 middle = (low + high) / 2
                 fits = entropy_constrained(prepared, 2.0**middle, resolution=1024).bits <= means.bits
@@ -114,11 +114,11 @@ def entropy() -> None:
             f"  at no more than the {bits / sum(w.size for w in layers):.2f} bits a weight of k = {k}: squared error "
             f"{np.median(ratios):.3f} of k-means' (median), {max(ratios):.3f} at worst (bar: below 1)"
         )
-    price = 1e-4
+    rate_weight = 1e-4
     prepared = sort_weights(max(layers, key=np.size))
-    found = {r: entropy_constrained(prepared, price, resolution=r) for r in (None, 4096)}
-    times = seconds({str(r): lambda r=r: entropy_constrained(prepared, price, resolution=r) for r in found}, 3)
-    best, refined = (clusters.cost + price * clusters.bits for clusters in found.values())
+    found = {r: entropy_constrained(prepared, rate_weight, resolution=r) for r in (None, 4096)}
+    times = seconds({str(r): lambda r=r: entropy_constrained(prepared, rate_weight, resolution=r) for r in found}, 3)
+    best, refined = (clusters.cost + rate_weight * clusters.bits for clusters in found.values())
     print(
         f"  largest layer, {len(prepared)} different weights: {times['4096'] * 1e3:.0f} ms; exact over all borders "
         f"{times['None'] * 1e3:.0f} ms, for {refined / best - 1:.1e} less"

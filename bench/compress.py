@@ -22,7 +22,7 @@ if __name__ == "__main__":
     numba.set_num_threads(1)
     task = tasks.get("cifar10")
     network = task.network().eval()
-    network.load_state_dict(task.given_weights(), strict=False)
+    network.load_state_dict(task.pretrained_weights(), strict=False)
     test = task.test()
     for seed in range(SEEDS):
         images = task.calibration(IMAGES, seed=seed).float() / 255

@@ -30,7 +30,7 @@ def workloads(published: Path):
             yield row, compressed, compressed.to_module()
     task = tasks.get("imagenet")
     network = task.network()
-    network.load_state_dict(task.given_weights())
+    network.load_state_dict(task.pretrained_weights())
     tensors = weight_tensors(network)
     made = {("dpnet", f"none, k={k}"): dpnet.optimal_layers(tensors, k) for k in (4, 16)}
     made["moea_bins", "bins, plain, 3000 bins"] = moea_bins.shared_bins(tensors, 3000)

@@ -1,11 +1,12 @@
 """Kernels beside torch and the packages that compute with few bits, one core: CPU time as ratios within one process.
 
 Every ratio is of medians of interleaved calls, so that other load falls on both sides. Peers that are not
-installed are left out: pip install onnx onnxruntime openvino aqlm ik-llama-cpp-python. Sections can be named:
-python bench/kernels.py products batches families networks crossover threads.
+installed are left out: pip install onnx onnxruntime openvino aqlm ik-llama-cpp-python. `python bench/kernels.py` runs
+all and writes published/kernels.csv; sections alone print: products batches families networks crossover threads.
 """
 
 import importlib.util
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -247,13 +248,14 @@ def crossover() -> None:
 
 def threads() -> None:
     lookup, x = Lookup(*coded(4096, 4096, 16)), np.random.default_rng(0).normal(size=(1, 4096)).astype(np.float32)
-    best = {1: np.inf, 2: np.inf}
+    best, load = {1: np.inf, 2: np.inf}, os.getloadavg()[0]
     for _ in range(100):
         for count in best:
             start = time.perf_counter()
             lookup.multiply(x, threads=count)
             best[count] = min(best[count], time.perf_counter() - start)
-    print(f"4096x4096, 16 values: two threads {best[1] / best[2]:.2f} times one (wall, best of 100)")
+    case = f"4096x4096, 16 values, batch 1: wall, best of 100, load of the machine before {load:.1f}"
+    report(case, {"one thread": best[1], "two threads": best[2]}, "one thread")
 
 
 def main() -> None:

@@ -29,7 +29,7 @@ def main() -> None:
     torch.set_num_threads(1)
     task = tasks.get("cifar10")
     network = task.network()
-    network.load_state_dict(task.given_weights(), strict=False)
+    network.load_state_dict(task.pretrained_weights(), strict=False)
     network.eval()
     print(f"load of the machine, mean over a minute: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
 

@@ -81,7 +81,7 @@ class Run:
             module.load_state_dict(load_file(self.results.network(self.entry["net"])))
             values = self._about["values"]
         else:
-            module.load_state_dict(self.task.given_weights(), strict=False)
+            module.load_state_dict(self.task.pretrained_weights(), strict=False)
             values = self.test(module.to(training.device()))
         return module.eval().to(training.device()), values
 

@@ -42,7 +42,7 @@ def main() -> None:
             task, recipe=dataclasses.replace(task.recipe, batch_size=processes * BATCHES[given.network])
         )
         network = task.network()
-        network.load_state_dict(task.given_weights())
+        network.load_state_dict(task.pretrained_weights())
         tuning = Retraining(
             epochs=given.epochs,
             learning_rate=given.rate * processes,

@@ -48,7 +48,7 @@ def test_unknown_tasks_are_refused():
 
 def test_a_task_without_given_weights_says_so():
     with pytest.raises(ValueError, match="train its network"):
-        tasks.get("digits").given_weights()
+        tasks.get("digits").pretrained_weights()
 
 
 def test_calibration_images_are_augmented_training_images():
@@ -92,7 +92,7 @@ def test_given_weights_are_fetched_once(server, tmp_path, monkeypatch):
     given = networks.GivenWeights(task.specification, f"{server.url}/resnet20.th", networks.checksum(state))
     monkeypatch.setitem(networks.GIVEN, "cifar10_resnet20", given)
     for _ in range(2):
-        assert networks.checksum(task.given_weights()) == given.checksum
+        assert networks.checksum(task.pretrained_weights()) == given.checksum
     assert len(server.requests) == 1
     assert [path.name for path in (tmp_path / "weights").iterdir()] == ["resnet20.th"]
 
@@ -100,7 +100,7 @@ def test_given_weights_are_fetched_once(server, tmp_path, monkeypatch):
 def test_weights_that_only_a_data_folder_has_are_reported_as_missing(tmp_path, monkeypatch):
     monkeypatch.setenv("BITBOOK_DATA", str(tmp_path))
     with pytest.raises(datasets.DatasetMissing, match=r"no weights at .*imagenet_squeezenet1_1\.safetensors"):
-        tasks.get("imagenet").given_weights()
+        tasks.get("imagenet").pretrained_weights()
 
 
 def test_fingerprints_are_the_data_sets():

@@ -49,7 +49,7 @@ class Task:
                 torch.manual_seed(seed)
             return self.specification()
 
-    def given_weights(self) -> dict[str, Tensor]:
+    def pretrained_weights(self) -> dict[str, Tensor]:
         """The state dict of the task's pretrained weights, verified; where missing, fetched from their source.
 
         Raises ValueError for a task without pretrained weights, DatasetMissing for those without an official source,

@@ -55,14 +55,14 @@ def test_agrees_with_solving_for_the_remaining_columns_each_time():
     np.testing.assert_array_equal(compensated_rounding(weights, moments, values), expected)
 
 
-def test_a_price_lowers_the_bits():
+def test_a_rate_weight_lowers_the_bits():
     weights, moments = _layer(1, outputs=200)
     values = np.linspace(-3, 3, 25)
     free = compensated_rounding(weights, moments, values)
     counts = np.bincount(free.ravel(), minlength=25) + 0.05
     lengths = np.log2(counts.sum() / counts)
-    priced = compensated_rounding(weights, moments, values, code_lengths=lengths, price=0.1)
-    assert lengths[priced].sum() < 0.98 * lengths[free].sum()
+    weighted = compensated_rounding(weights, moments, values, code_lengths=lengths, rate_weight=0.1)
+    assert lengths[weighted].sum() < 0.98 * lengths[free].sum()
 
 
 def test_dead_inputs_do_no_harm():

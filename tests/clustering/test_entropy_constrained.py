@@ -17,8 +17,8 @@ def rate(counts):
     return -(counts * np.log2(counts / counts.sum())).sum()
 
 
-def exhaustive(x, counts, importance, price, zero):
-    """Least squared error + price * bits over all contiguous clusters, one of them pinned at 0 where `zero` says so."""
+def exhaustive(x, counts, importance, rate_weight, zero):
+    """Least squared error + weighted bits over contiguous clusters, one of them pinned at 0 where `zero` says so."""
     order = np.argsort(x)
     x, counts, importance = x[order], counts[order], importance[order]
     best = np.inf
@@ -32,12 +32,12 @@ def exhaustive(x, counts, importance, price, zero):
                 pins = [pin for pin in pins if pin is not None]
             for pin in pins:
                 errors = sum(group_cost(x[g], importance[g], 0.0 if g is pin else None) for g in groups)
-                best = min(best, errors + price * rate([counts[g].sum() for g in groups]))
+                best = min(best, errors + rate_weight * rate([counts[g].sum() for g in groups]))
     return best
 
 
-def objective(clusters, price):
-    return clusters.cost + price * clusters.bits
+def objective(clusters, rate_weight):
+    return clusters.cost + rate_weight * clusters.bits
 
 
 @pytest.mark.parametrize("zero", [False, True])
@@ -47,10 +47,10 @@ def test_exhaustive(seed, zero):
     x = [rng.laplace(0, 1, 9), np.round(rng.normal(0, 2, 9)), rng.normal(1, 0.5, 9)][seed % 3]
     counts = rng.integers(1, 20, 9) if seed % 2 else np.ones(9, np.int64)
     importance = rng.uniform(0.2, 3, 9) * counts if seed % 4 > 1 else counts.astype(np.float64)
-    for price in (1e-3, 0.03, 0.2, 1.0, 5.0):
-        clusters = entropy_constrained(x, price, counts=counts, importance=importance, zero=zero)
-        best = exhaustive(x, counts, importance, price, zero)
-        assert objective(clusters, price) == pytest.approx(best, rel=1e-12)
+    for rate_weight in (1e-3, 0.03, 0.2, 1.0, 5.0):
+        clusters = entropy_constrained(x, rate_weight, counts=counts, importance=importance, zero=zero)
+        best = exhaustive(x, counts, importance, rate_weight, zero)
+        assert objective(clusters, rate_weight) == pytest.approx(best, rel=1e-12)
         np.testing.assert_array_equal(clusters.labels, np.searchsorted(clusters.borders, x, side="right"))
         np.testing.assert_array_equal(clusters.counts, np.bincount(clusters.labels, counts))
         cost = (importance * (x - clusters.values[clusters.labels]) ** 2).sum()
@@ -62,44 +62,44 @@ def test_exhaustive(seed, zero):
 @pytest.mark.parametrize("seed", range(4))
 def test_fixed_point_given_its_own_code_lengths(seed):
     x = np.sort(np.random.default_rng(seed).laplace(0, 1, 11))
-    for price in (0.05, 0.3):
-        clusters = entropy_constrained(x, price)
+    for rate_weight in (0.05, 0.3):
+        clusters = entropy_constrained(x, rate_weight)
         lengths = -np.log2(clusters.counts / len(x))
 
-        def cost(cuts, lengths=lengths, price=price):
+        def cost(cuts, lengths=lengths, rate_weight=rate_weight):
             groups = zip(lengths, (0, *cuts), (*cuts, len(x)), strict=True)
-            return sum(group_cost(x[a:b], np.ones(b - a)) + price * length * (b - a) for length, a, b in groups)
+            return sum(group_cost(x[a:b], np.ones(b - a)) + rate_weight * length * (b - a) for length, a, b in groups)
 
         best = min(map(cost, combinations_with_replacement(range(len(x) + 1), len(lengths) - 1)))
-        assert objective(clusters, price) == pytest.approx(best, rel=1e-12)
+        assert objective(clusters, rate_weight) == pytest.approx(best, rel=1e-12)
 
 
 def test_refinement_comes_close_to_the_exact_result():
     x = np.random.default_rng(0).standard_t(4, 6000).astype(np.float32)
-    for price in (0.003, 0.05):
+    for rate_weight in (0.003, 0.05):
         for zero in (False, True):
-            exact = objective(entropy_constrained(x, price, zero=zero, resolution=None), price)
-            refined = objective(entropy_constrained(x, price, zero=zero, resolution=1024), price)
+            exact = objective(entropy_constrained(x, rate_weight, zero=zero, resolution=None), rate_weight)
+            refined = objective(entropy_constrained(x, rate_weight, zero=zero, resolution=1024), rate_weight)
             assert exact * (1 - 1e-12) <= refined <= exact * (1 + 1e-4)
 
 
 def test_merging_bins_is_the_same_programme():
     weights = np.random.default_rng(0).laplace(0, 0.05, 5000)
     bins = uniform_bins(weights, 10)
-    for price in (1e-5, 1e-4, 1e-3):
-        merged = entropy_constrained(bins.values, price, counts=bins.counts)
-        best = exhaustive(bins.values, bins.counts, bins.counts.astype(np.float64), price, False)
-        assert objective(merged, price) == pytest.approx(best, rel=1e-12)
+    for rate_weight in (1e-5, 1e-4, 1e-3):
+        merged = entropy_constrained(bins.values, rate_weight, counts=bins.counts)
+        best = exhaustive(bins.values, bins.counts, bins.counts.astype(np.float64), rate_weight, False)
+        assert objective(merged, rate_weight) == pytest.approx(best, rel=1e-12)
         assert merged.counts.sum() == weights.size and (np.diff(merged.labels.astype(int)) >= 0).all()
 
 
 def test_new_weights_go_where_they_cost_least():
     x = np.random.default_rng(0).laplace(0, 1, 400)
-    price = 0.1
-    clusters = entropy_constrained(x, price, zero=True)
+    rate_weight = 0.1
+    clusters = entropy_constrained(x, rate_weight, zero=True)
     new = np.random.default_rng(1).laplace(0, 1.5, 1000)
     lengths = -np.log2(clusters.counts / len(x))
-    cheapest = ((new[:, None] - clusters.values) ** 2 + price * lengths).argmin(1)
+    cheapest = ((new[:, None] - clusters.values) ** 2 + rate_weight * lengths).argmin(1)
     chosen = np.searchsorted(clusters.borders, new, side="right")
     assert (chosen != cheapest).mean() < 0.01  # only inside the gaps between clusters, where the border was moved
 
@@ -136,7 +136,7 @@ def kmeans_against(weights, ks):
     prepared = sort_weights(weights)
     for k in ks:
         means = kmeans1d(prepared, k)
-        low, high = -40.0, 10.0  # log2 of the price: the bits fall as it grows
+        low, high = -40.0, 10.0  # log2 of the weight: the bits fall as it grows
         for _ in range(25):
             middle = (low + high) / 2
             clusters = entropy_constrained(prepared, 2.0**middle, resolution=512)
@@ -159,17 +159,17 @@ def test_beats_kmeans_at_every_rate_on_real_layers(data_folder):
 
 
 @pytest.mark.parametrize(
-    "x, price, counts, fault",
+    "x, rate_weight, counts, fault",
     [
-        ([1.0, 2.0], 0.0, None, "price must be finite and above zero"),
-        ([1.0, 2.0], np.inf, None, "price must be finite"),
-        ([1.0, 2.0], np.nan, None, "price must be finite"),
+        ([1.0, 2.0], 0.0, None, "rate_weight must be finite and above zero"),
+        ([1.0, 2.0], np.inf, None, "rate_weight must be finite"),
+        ([1.0, 2.0], np.nan, None, "rate_weight must be finite"),
         ([1.0, np.nan], 1.0, None, "NaN"),
         ([], 1.0, None, "empty"),
         ([1.0, 2.0], 1.0, [0, 1], "counts must be finite and above zero"),
         ([1.0, 2.0], 1.0, [0.5, 1.0], "counts must be integers"),
     ],
 )
-def test_refusals(x, price, counts, fault):
+def test_refusals(x, rate_weight, counts, fault):
     with pytest.raises(ValueError, match=fault):
-        entropy_constrained(np.array(x), price, counts=None if counts is None else np.array(counts))
+        entropy_constrained(np.array(x), rate_weight, counts=None if counts is None else np.array(counts))

@@ -95,8 +95,8 @@ def test_coarse_start_does_not_change_the_result():
 
 
 @pytest.mark.parametrize("n, k", [(1000, 300), (4096, 1000), (100_000, 7777)])
-def test_equal_steps_leave_every_number_of_clusters_at_one_price(n, k):
-    # k groups of consecutive integers, as equal in size as can be, are best; no price gives just this k.
+def test_equal_steps_leave_every_number_of_clusters_at_one_weight(n, k):
+    # k groups of consecutive integers, as equal in size as can be, are best; no weight gives just this k.
     size, larger = divmod(n, k)
     best = sum(count * (s**3 - s) / 12 for s, count in ((size + 1, larger), (size, k - larger)))
     clusters = kmeans1d(np.arange(n), k)

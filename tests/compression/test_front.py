@@ -1,9 +1,8 @@
 """Fronts against exhaustive comparison and hand-computed cases."""
 
 import numpy as np
-import pandas as pd
 import pytest
-from bitbook.compression import beside, bytes_at, front, nondominated, pick
+from bitbook.compression import bytes_at, front, nondominated, pick
 from bitbook.search._sweep import Candidate
 from hypothesis import given
 from hypothesis import strategies as st
@@ -44,11 +43,3 @@ def test_pick_takes_the_least_divergence_within_the_bytes():
     assert pick(candidates, 250).file_bytes == 200
     assert pick(candidates, 99) is None
     assert [c.file_bytes for c in front(candidates)] == [100, 200, 300]
-
-
-def test_beside_states_what_is_saved_and_leaves_the_unreachable_empty():
-    peers = pd.DataFrame({"method": ["a", "a"], "paper_value": [0.85, 0.99], "paper_bytes": [250, 900]})
-    table = beside(np.array([100, 400]), np.array([0.8, 0.9]), peers)
-    assert table.our_bytes[0] == pytest.approx(200)
-    assert table.saved[0] == pytest.approx(0.2)
-    assert np.isnan(table.our_bytes[1]) and np.isnan(table.saved[1])

@@ -8,7 +8,7 @@ import torch
 from bitbook import Compressed, ScalarCode, VectorCode, networks
 from bitbook.codes import fixed_bits
 from bitbook.kernels import layers
-from bitbook.kernels.layers import LookupLayer
+from bitbook.kernels.layers import EightBitLinear, LookupLayer
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
@@ -47,6 +47,22 @@ def same(compressed, x, **options):
 def test_lenet_gives_the_same(k, d):
     lookup = same(coded(networks.build(LENET, seed=0), k=k, d=d), torch.rand(2, 1, 28, 28))
     assert sum(isinstance(module, LookupLayer) for module in lookup.modules()) == 4
+
+
+def test_lenet_with_8_bit_activations_in_its_linear_layers():
+    compressed = coded(networks.build(LENET, seed=0))
+    exact, rounded = compressed.to_module(kernel="lookup"), compressed.to_module(kernel="lookup8")
+    assert isinstance(rounded.conv1, LookupLayer) and isinstance(rounded.fc1, EightBitLinear)
+    assert "8-bit activations" in repr(rounded.fc1)
+    x = torch.rand(3, compressed.codes["fc1.weight"].shape[1])
+    step = x.abs().amax(1, keepdim=True) / 127
+    book = torch.from_numpy(compressed.codebooks["values"].astype(np.float32))
+    whole = torch.round(book / book.abs().max() * 127).double()
+    indices = torch.from_numpy(compressed.codes["fc1.weight"].indices.astype(int))
+    expected = torch.round(x / step).double() @ whole[indices].T * (step * book.abs().max() / 127) + rounded.fc1.bias
+    torch.testing.assert_close(rounded.fc1(x), expected.float(), rtol=1e-5, atol=1e-6)
+    images = torch.rand(2, 1, 28, 28)
+    assert (rounded(images) - exact(images)).norm() < 0.05 * exact(images).norm()
 
 
 def test_networks_with_batch_norms_and_buffers_give_the_same(monkeypatch):
@@ -121,7 +137,7 @@ def test_no_float32_weights_are_ever_made_and_codes_take_their_own_bytes():
 
 def test_refusals():
     compressed = coded(networks.build(LENET, seed=0))
-    with pytest.raises(ValueError, match="kernel must be 'dense' or 'lookup', not 'fast'"):
+    with pytest.raises(ValueError, match="kernel must be 'dense', 'lookup' or 'lookup8', not 'fast'"):
         compressed.to_module(kernel="fast")
     with pytest.raises(ValueError, match=r"differ in .*weight"):
         compressed.to_module(into=nn.Linear(3, 3), kernel="lookup")

@@ -1,4 +1,4 @@
-"""The combined pipeline on the bundled digits: prices, files that keep their ratio, and resuming."""
+"""The combined pipeline on the bundled digits: rate-distortion weights, files that keep their ratio, and resuming."""
 
 import copy
 import dataclasses
@@ -25,12 +25,15 @@ def compressed(network, task):
 
 
 @pytest.mark.parametrize("share", [3.0, 1.0, 0.2])
-def test_price_is_that_of_so_many_bits(share):
+def test_the_rate_weight_is_that_of_so_many_bits(share):
     rng = np.random.default_rng(0)
     tensors = {"a": rng.normal(size=3000), "b": 0.1 * rng.laplace(size=(40, 50))}
     bits = share * 5000
-    price = rate_distortion_weight(tensors, bits)
-    taken = [sum(entropy_constrained(x, p, zero=True).bits for x in tensors.values()) for p in (price, price / 1.05)]
+    rate_weight = rate_distortion_weight(tensors, bits)
+    taken = [
+        sum(entropy_constrained(x, p, zero=True).bits for x in tensors.values())
+        for p in (rate_weight, rate_weight / 1.05)
+    ]
     assert taken[0] <= 1.01 * bits
     assert taken[1] > 0.99 * bits
 

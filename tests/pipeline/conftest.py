@@ -42,7 +42,8 @@ RUN = [
     ("code", "def compute():\n    (run.work / 'computed.txt').open('a').write('once ')\n    return {'value': 2 * k}"),
     ("code", 'kept = run.keep("kept.json", compute)'),
     ("figure", "print(object(), kept, rate, pipeline.root())\nobject()"),
-    ("code", 'run.finish({"value": kept["value"]}, front=[{"bytes": 10, "value": 0.5}])'),
+    ("measures", "import time\nprint('measured', time.time())"),
+    ("code", 'run.finish({"value": kept["value"]}, front=[{"variant": "a", "file_bytes": 10, "value": 0.5}])'),
 ]
 PARAMS = """tasks: []
 notebooks: [01_networks, 02_twice]
@@ -100,7 +101,15 @@ def make_project(folder: Path, *, pause: float = 0, more: Sequence[tuple[str, st
     """
     worker = [("code", 'import subprocess\nworker = subprocess.Popen(["sleep", "300"])')] if pause else []
     networks = [*NETWORKS[:4], *worker, *NETWORKS[4:]]
-    copied = ("dvc.yaml", ".dvcignore", ".dvc/config", ".dvc/.gitignore", ".gitignore", "published/claims.csv")
+    copied = (
+        "dvc.yaml",
+        ".dvcignore",
+        ".dvc/config",
+        ".dvc/.gitignore",
+        ".gitignore",
+        "published/claims.csv",
+        ".dvc/plots/front.json",
+    )
     for name in copied:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, folder / name)

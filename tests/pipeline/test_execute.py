@@ -3,10 +3,11 @@ from __future__ import annotations
 import json
 
 import pytest
+from bitbook.pipeline import _provenance as provenance
 from bitbook.pipeline import _stages as stages
 from bitbook.pipeline._execute import NotebookFailed
+from bitbook.pipeline._layout import Results
 from bitbook.pipeline._parameters import ParameterError
-from bitbook.pipeline._provenance import commit
 
 
 def prepare(project):
@@ -51,8 +52,7 @@ def twice(tmp_path_factory, new_project):
     folder = tmp_path_factory.mktemp("twice")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        timing = ("measures", "import time\nprint(time.time())")
-        project = prepare(new_project(folder, more=[timing]))
+        project = prepare(new_project(folder))
         executions = []
         for _ in range(2):
             run(project)
@@ -61,21 +61,42 @@ def twice(tmp_path_factory, new_project):
         yield project, executions
 
 
-def test_two_executions_give_the_same_bytes_but_in_cells_that_measure(twice):
-    _, ((first, *rest), (second, *again)) = twice
-    assert rest == again
-    lines = zip(first.splitlines(), second.splitlines(), strict=True)
-    ((different, _),) = [pair for pair in lines if pair[0] != pair[1]]
-    measures = json.loads(first)["cells"][-1]
-    assert measures["metadata"]["tags"] == ["measures"]
-    assert measures["outputs"][0]["text"].strip() in different
+def test_two_executions_give_the_same_bytes_and_measured_outputs_stand_in_the_provenance(twice):
+    project, (first, second) = twice
+    assert first == second
+    results = Results(project.folder / "results")
+    shown, kept = (json.loads(t)["cells"][-2] for t in (provenance.executed_notebook(results, "tiny-b"), first[0]))
+    assert shown["metadata"]["tags"] == ["measures"]
+    assert shown["outputs"][0]["text"].startswith("measured ")
+    assert (shown | {"outputs": []}) == kept
+
+
+def test_a_provenance_is_of_one_result(twice):
+    project, _ = twice
+    results, path = Results(project.folder / "results"), project.folder / "results/executed/tiny-b.ipynb"
+    text = path.read_text()
+    assert provenance.read(results, "tiny-b")["command"] == "dvc repro run@tiny-b"
+    path.write_text(text.replace("Twice", "Thrice"))  # as after `dvc checkout` of another time
+    try:
+        assert provenance.read(results, "tiny-b") is None
+        assert "measured " not in provenance.executed_notebook(results, "tiny-b")
+    finally:
+        path.write_text(text)
+    assert provenance.read(results, "none") is None
+
+
+def test_a_notebook_that_does_not_finish_is_refused(cleaned):
+    edit(cleaned, "run.finish(", "dict(")
+    with pytest.raises(NotebookFailed, match=r"02_twice\.ipynb ends without a result: call run\.finish"):
+        run(cleaned)
+    assert not (cleaned.folder / "results/executed").exists()
 
 
 def test_results_hold_neither_addresses_nor_paths(twice):
     project, ((executed, metrics, front), _) = twice
     assert "<object object at 0x0> {'value': 8} 1.0 .\\n" in executed  # the int 1 became a float
     assert str(project.folder) not in executed
-    assert (metrics, front) == ('{\n "value": 8\n}\n', "bytes,value\n10,0.5\n")
+    assert (metrics, front) == ('{\n "value": 8\n}\n', "variant,file_bytes,value\na,10,0.5\n")
 
 
 def test_the_second_execution_takes_the_work_from_the_store(twice):
@@ -89,10 +110,10 @@ def test_provenance_tells_where_a_result_comes_from_apart_from_it(twice):
     about = project.json("results/provenance/tiny-b.json")
     assert about["command"] == "dvc repro run@tiny-b"
     assert about["parameters"] == {"net": "tiny-s0", "k": 4, "rate": 1.0}
-    assert about["commit"] == commit(project.folder)
+    assert about["commit"] == provenance.commit(project.folder)
     assert len(about["commit"]) == 12
     (project.folder / "notebooks/02_twice.ipynb").write_text("{}")
-    assert commit(project.folder) == about["commit"] + "+"
+    assert provenance.commit(project.folder) == about["commit"] + "+"
     assert {"seconds", "hardware", "test_reads", "threads", "versions"} <= about.keys()
 
 

@@ -45,7 +45,7 @@ def add_run(file, value):
         folder = results.output("run", key)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "network.bitbook").write_bytes(file.read_bytes())
-        (folder / "front.csv").write_text("bytes,value\n1,0.5\n")
+        (folder / "front.csv").write_text("variant,file_bytes,top1\nv,1,0.5\n")
         row = {"task": "digits", "method": "m", "variant": variant, "metric": "top1", "float_value": 0.99, "epochs": 0}
         row |= {"value": value + error, "file_bytes": file.stat().st_size, "ratio": 2.0, "file": "network.bitbook"}
         (folder / "rows.json").write_text(json.dumps([{**row, "paper_ratio": None, "paper_counting": ""}]))

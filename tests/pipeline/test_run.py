@@ -41,7 +41,7 @@ def play(project):
 def test_a_played_notebook_has_a_folder_and_a_store_of_its_own(play, project):
     run = play()
     assert run.parameters == {"net": "tiny-s0", "k": 2, "rate": 0.5}
-    assert run.folder == project.folder / ".work/play/02_twice"
+    assert run.folder == project.folder / ".work/interactive/02_twice"
     assert run.work.parent == project.folder / ".work/02_twice"
     run.finish({"value": np.float64(4)})
     assert json.loads((run.folder / "metrics.json").read_text()) == {"value": 4.0}
@@ -161,19 +161,30 @@ def small() -> Compressed:
     return Compressed(codes, books, {}, {"factory": "none", "arguments": {}}, original_parameters=12)
 
 
-def test_rows_of_results_read_bytes_and_ratio_off_the_file(play):
+@pytest.fixture
+def measured(play):
+    """A run that has measured its float network."""
     run = play()
     run.__dict__["task"] = SimpleNamespace(name="tiny", headline="f1", metrics={"f1": None, "top1": None})
+    run.task.test = lambda: SimpleNamespace(images=None, labels=None)
+    run.keep = lambda name, compute: {"top1": 0.2, "f1": 0.5}
+    assert run.float_values(None) == {"top1": 0.2, "f1": 0.5}
+    return run
+
+
+def test_rows_of_results_read_bytes_and_ratio_off_the_file(measured):
+    run, values = measured, {"top1": 0.1, "f1": 0.25}
     path = run.save(small(), "half")
     assert path == run.folder / "half.bitbook"
-    values, floats = {"top1": 0.1, "f1": 0.25}, {"top1": 0.2, "f1": 0.5}
     for variant in ("a", "b", "b"):  # a cell that is played twice adds no second row
-        run.result(path, variant=variant, values=values, float_values=floats, paper_ratio=3.5, paper_counting="moea")
+        run.result(path, variant=variant, values=values, paper_ratio=3.5, paper_counting="weight data")
+    assert run.result(path, variant="b", values=values, paper_counting="pqf")["paper_ratio"] == 48 / (3 + 8)
     with pytest.raises(ValueError, match=r"is not among the outputs: save it by run\.save"):
-        run.result(run.work / "half.bitbook", variant="c", values=values, float_values=floats)
-    run.finish({})
+        run.result(run.work / "half.bitbook", variant="c", values=values)
+    run.finish({"more": 1})
     rows = json.loads((run.folder / "rows.json").read_text())
     assert [row["variant"] for row in rows] == ["a", "b"]
+    size = path.stat().st_size
     assert rows[0] == {
         "task": "tiny",
         "method": "twice",
@@ -181,10 +192,34 @@ def test_rows_of_results_read_bytes_and_ratio_off_the_file(play):
         "metric": "f1",
         "float_value": 0.5,
         "value": 0.25,
-        "file_bytes": path.stat().st_size,
-        "ratio": 48 / path.stat().st_size,
+        "file_bytes": size,
+        "ratio": 48 / size,
         "epochs": 0,
         "file": "half.bitbook",
         "paper_ratio": 3.5,
-        "paper_counting": "moea",
+        "paper_counting": "weight data",
     }
+    metrics = json.loads((run.folder / "metrics.json").read_text())
+    assert metrics["more"] == 1
+    assert metrics["files"]["a"] == {"value": 0.25, "file_bytes": size, "ratio": 48 / size, "paper_ratio": 3.5}
+    front = (run.folder / "front.csv").read_text().splitlines()
+    assert front[:2] == ["variant,file_bytes,ratio,top1,f1", f"a,{size},{48 / size},0.1,0.25"]
+
+
+def test_results_at_a_ratio_are_the_least_divergence_at_or_above_it(measured, tmp_path, capsys):
+    path = tmp_path / "candidate.bitbook"
+    small().save(path)
+    ratio = 48 / path.stat().st_size
+
+    def candidate(scale, divergence):  # the file stands for one of another size
+        return SimpleNamespace(file=path, file_bytes=scale * path.stat().st_size, divergence=divergence)
+
+    points = {"one, two": [candidate(1, 0.3), candidate(2, 0.2), candidate(4, 0.1)], "large": [candidate(4, 0.1)]}
+    values = {path: {"f1": 0.4, "top1": 0.4}}
+    rows = measured.results_at([ratio / 3, ratio], points, values, before="x ", method="m", epochs=2)
+    names = [f"x one, two, {r:g}x" for r in (ratio / 3, ratio)]
+    assert [(row["variant"], row["method"], row["epochs"], row["value"]) for row in rows] == [
+        (name, "m", 2, 0.4) for name in names
+    ]
+    assert (measured.folder / f"one-two-{ratio:g}x.bitbook").read_bytes() == path.read_bytes()
+    assert f"large: no file of the front is {ratio:g} times smaller" in capsys.readouterr().out

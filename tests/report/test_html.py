@@ -26,6 +26,8 @@ ROW = {
     "file_bytes": "9501",
     "ratio": "6.0871",
     "seeds": "3",
+    "command": "dvc repro run@tiny-a",
+    "file": "runs/tiny-a/6x.bitbook",
 }
 
 
@@ -34,11 +36,12 @@ class References(HTMLParser):
 
     def __init__(self, path: Path):
         super().__init__()
-        self.found, self.text, self.tags = [], "", []
+        self.found, self.text, self.tags, self.images = [], "", [], []
         self.feed(path.read_text())
 
     def handle_starttag(self, tag, attributes):
         self.tags.append(tag)
+        self.images += [dict(attributes)] if tag == "img" else []
         self.found += [value for name, value in attributes if name in ("src", "href", "action", "data") and value]
 
     def handle_data(self, data):
@@ -58,7 +61,9 @@ def report(tmp_path):
     nbformat.write(new_notebook(cells=cells), tmp_path / "a.ipynb")
     net = Page("net", "tiny-s0", tmp_path / "a.ipynb", {"task": "digits"}, {"top1": 0.99444, "size": 14458, "more": {}})
     run = Page("run", "tiny-a", tmp_path / "a.ipynb", {"net": "tiny-s0", "k": 2}, {})
-    rows = [ROW, ROW | {"variant": "8x"}]
+    (tmp_path / "runs/tiny-a").mkdir(parents=True)
+    (tmp_path / "runs/tiny-a/6x.bitbook").touch()
+    rows = [ROW, ROW | {"variant": "8x", "command": "dvc repro run@other", "file": "runs/other/8x.bitbook"}]
     write_report(tmp_path / "report", pages=[net, run], rows=rows, first=rows[:1])
     return tmp_path / "report"
 
@@ -68,7 +73,7 @@ def test_pages_load_nothing_from_a_network_and_all_they_point_to_is_there(report
         references = References(page)
         assert "script" not in references.tags
         for reference in references.found:
-            if reference.startswith("data:image/"):
+            if reference.startswith(("data:image/", "data:,")):
                 continue
             if reference.startswith("https://arxiv.org"):  # a link that a reader may follow, not something loaded
                 continue
@@ -81,15 +86,30 @@ def test_the_index_shows_the_results_and_leads_to_every_page(report):
     index = References(report / "index.html")
     for text in ("moea_bins", "6x <b>", "98.61%", "± 0.12%", "99.44%", "9,501", "6.09", "14,458", "Bins of"):
         assert text in index.text, text
-    assert {"tiny-s0.html", "tiny-a.html", "figures/tiny-a-1.png", "style.css"} <= set(index.found)
+    assert {"tiny-s0.html", "tiny-a.html", "digits.moea_bins.html", "style.css"} <= set(index.found)
     assert (report / "figures/tiny-a-1.png").read_bytes() == PNG
 
 
 def test_the_index_opens_with_a_figure_and_the_main_rows(report):
     html = (report / "index.html").read_text()
-    places = [html.index(text) for text in ('src="figures/digits.svg"', "6x &lt;b&gt;", "All 2 results", ">8x<")]
-    assert places == sorted(places)
+    places = [html.index(text) for text in ('src="figures/digits.svg"', "6x &lt;b&gt;", "By task and method")]
+    assert places == sorted(places) and ">8x<" not in html
     assert "<svg" in (report / "figures/digits.svg").read_text()
+
+
+def test_numbers_lead_to_their_notebook_and_file_where_these_are(report):
+    page = References(report / "digits.moea_bins.html")
+    assert "8x" in page.text and "figures/tiny-a-1.png" in page.found
+    assert page.found.count("../runs/tiny-a/6x.bitbook") == 1 and "tiny-a.html" in page.found
+    assert not any("other" in reference for reference in page.found)
+
+
+def test_every_picture_says_in_words_what_it_is(report):
+    pictures = [image for page in report.glob("*.html") for image in References(page).images]
+    assert len(pictures) == 4
+    assert all(image["alt"] and "No description" not in image["alt"] for image in pictures)
+    notebook = (image["alt"] for image in References(report / "tiny-a.html").images)
+    assert list(notebook) == ["Bins of $k$ values (figure 1)"]
 
 
 def test_formulas_become_mathml_and_code_prices_and_what_is_unknown_do_not():

@@ -39,9 +39,9 @@ def _decoded(genes, candidate):
     return coded.codes, coded.codebooks, coded.decode()
 
 
-def test_without_a_price_layers_are_rounded_to_multiples_of_their_step():
+def test_without_a_rate_weight_layers_are_rounded_to_multiples_of_their_step():
     genes = Genes.of(TENSORS, {})
-    candidate = genes.uniform(3, price=0)
+    candidate = genes.uniform(3, rate_weight=0)
     candidate[-1] += 4  # the last layer's step
     _, books, decoded = _decoded(genes, candidate)
     assert list(books) == ["grid"]
@@ -51,14 +51,14 @@ def test_without_a_price_layers_are_rounded_to_multiples_of_their_step():
 
 
 def test_levels_are_those_of_compensated_rounding(genes):
-    candidate = genes.uniform(4, price=2)
+    candidate = genes.uniform(4, rate_weight=2)
     _, _, decoded = _decoded(genes, candidate)
     for name, tensor in TENSORS.items():
         scale, largest = genes.steps[4], int(np.rint(np.abs(tensor).max() / float(genes.steps[4])))
         values = np.arange(-largest, largest + 1)
         nearest = np.abs(tensor[..., None] / np.float64(scale) - values).argmin(-1)
         coded = Coded({name: ScalarCode(nearest, "b", scale)}, {"b": values.astype(np.float16)})
-        expected = compensate(TENSORS, coded, genes.factors, price=meaning.PRICES[2])
+        expected = compensate(TENSORS, coded, genes.factors, rate_weight=meaning.RATE_WEIGHTS[2])
         np.testing.assert_array_equal(decoded[name], expected.decode()[name])
 
 

@@ -154,7 +154,7 @@ def test_members_are_files_evaluated_in_full(genes, task, network, again):
     divergence = Divergence(network, task, images=120)
     spread = spread_evenly(genes.front(), 3)
     members = genes.members(spread, divergence, again=again)
-    assert [m.treatment for m in members] == ["rounded again" if again else "searched"] * 3
+    assert [m.mode for m in members] == ["rounded again" if again else "searched"] * 3
     for member, point in zip(members, spread, strict=True):
         compressed = bitbook.load(member.file)
         assert member.file.stat().st_size == member.file_bytes == len(compressed.to_bytes())

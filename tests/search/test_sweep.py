@@ -13,8 +13,8 @@ from torch import nn
 
 def test_every_candidate_is_a_file_with_its_own_size(task, network, tmp_path, reads):
     candidates = sweep(network, task, moea_bins.shared_bins, [4, 16], folder=tmp_path, images=50)
-    treatments = ("compensated", "plain", "re-estimated")
-    assert [(c.setting, c.treatment) for c in candidates] == [(k, t) for t in treatments for k in (4, 16)]
+    modes = ("compensated", "plain", "re-estimated")
+    assert [(c.setting, c.mode) for c in candidates] == [(k, t) for t in modes for k in (4, 16)]
     for c in candidates:
         assert c.file.stat().st_size == c.file_bytes == bitbook.load(c.file).ledger().total
         assert c.entropy_bytes <= c.huffman_bytes <= c.fixed_bytes
@@ -28,7 +28,7 @@ def test_a_stopped_sweep_evaluates_nothing_twice(task, network, tmp_path, monkey
     made = []
     monkeypatch.setattr(_sweep, "assemble", lambda *a, **k: made.append(1) or assemble(*a, **k))
     again = sweep(network, task, moea_bins.shared_bins, [4, 5], folder=tmp_path, images=50)
-    assert len(made) == 3  # the new bin count, by each treatment
+    assert len(made) == 3  # the new bin count, in each mode
     assert [c for c in again if c.setting == 4] == first
 
 
@@ -37,15 +37,13 @@ def test_an_empty_range_is_refused(task, network, tmp_path):
         sweep(network, task, moea_bins.shared_bins, [], folder=tmp_path)
 
 
-def test_an_unknown_treatment_is_refused(task, network, tmp_path):
-    with pytest.raises(ValueError, match="treatments are"):
-        sweep(network, task, moea_bins.shared_bins, [4], folder=tmp_path, treatments=["magic"])
+def test_an_unknown_mode_is_refused(task, network, tmp_path):
+    with pytest.raises(ValueError, match="modes are"):
+        sweep(network, task, moea_bins.shared_bins, [4], folder=tmp_path, modes=["magic"])
 
 
 def test_divergence_is_that_of_the_outputs_in_float64(task, network, tmp_path):
-    (candidate,) = sweep(
-        network, task, moea_bins.shared_bins, [6], folder=tmp_path, images=64, treatments=["plain"], seed=3
-    )
+    (candidate,) = sweep(network, task, moea_bins.shared_bins, [6], folder=tmp_path, images=64, modes=["plain"], seed=3)
     images = task.calibration(64, seed=1_000_003)
     p = torch.log_softmax(training.logits(network, images).double(), 1)
     q = torch.log_softmax(training.logits(bitbook.load(candidate.file).to_module(), images).double(), 1)
@@ -74,7 +72,7 @@ def test_files_meet_the_test_set_once(task, network, tmp_path, reads):
 
 
 def test_a_folder_of_another_sweep_is_refused_and_only_what_is_asked_for_returned(task, network, tmp_path):
-    options = {"folder": tmp_path, "images": 50, "treatments": ["plain"]}
+    options = {"folder": tmp_path, "images": 50, "modes": ["plain"]}
     sweep(network, task, moea_bins.shared_bins, np.arange(4, 7), **options)
     (candidate,) = sweep(network, task, moea_bins.shared_bins, [5], **options)
     assert candidate.setting == 5

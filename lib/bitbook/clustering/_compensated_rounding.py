@@ -47,7 +47,7 @@ def compensated_rounding(
     values: np.ndarray,
     *,
     code_lengths: np.ndarray | None = None,
-    price: float = 0.0,
+    rate_weight: float = 0.0,
     damping: float = 0.01,
     kept: np.ndarray | None = None,
 ) -> np.ndarray:
@@ -56,7 +56,7 @@ def compensated_rounding(
     weights: (outputs, inputs). moments: (inputs, inputs), the sum of x x^T over the layer's inputs x, or their
     `input_factor`, which then settles the damping. values: (k,) ascending. Columns are rounded in falling order of
     their moment; what a column's rounding does to the outputs is taken back, as far as the later columns can, by
-    changing those before they are rounded in turn. code_lengths: (k,) bits of each index; then `price` (the
+    changing those before they are rounded in turn. code_lengths: (k,) bits of each index; then `rate_weight` (the
     rate-distortion weight) x bits is added to each squared error, in units of a column of average weight. damping:
     added to the diagonal, as a share of its mean, so that inputs that hardly occur do no harm. kept: bool, (outputs,
     inputs); all other weights become zero, and their index is 0. Returns (outputs, inputs) of the smallest unsigned
@@ -84,7 +84,7 @@ def compensated_rounding(
         part = slice(start, start + BLOCK)
         own = np.ascontiguousarray(by.factor[part, part])
         block, found = left[:, part].copy(), np.zeros((outputs, len(own)), np.int32)
-        _round(block, own, values, price * lengths, by.importance[part], kept[:, part], found)
+        _round(block, own, values, rate_weight * lengths, by.importance[part], kept[:, part], found)
         indices[:, part] = found
         left[:, start + BLOCK :] -= block @ by.factor[part, start + BLOCK :]
     result = np.empty((outputs, inputs), np.min_scalar_type(len(values) - 1))

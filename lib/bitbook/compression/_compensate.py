@@ -9,7 +9,7 @@ from bitbook.clustering import InputFactor, compensated_rounding, input_factor
 from bitbook.codes import Code, Coded, GridCode, ScalarCode
 from bitbook.compression._inputs import Moments
 
-PASSES = 3  # with a price, code lengths and indices are found in turn; after three passes sizes stay within 0.1 %
+PASSES = 3  # with a rate weight, code lengths and indices are found in turn; after three passes sizes stay within 0.1 %
 Factors = list[list[InputFactor]]
 
 
@@ -18,22 +18,21 @@ def compensate(
     coded: Coded,
     moments: Mapping[str, Moments | Factors],
     *,
-    price: float = 0.0,
+    rate_weight: float = 0.0,
     passes: int = PASSES,
 ) -> Coded:
     """Return the same codes with indices that keep each layer's outputs close; codebooks and scales stay.
 
     tensors: the weights, by name, of at least the coded layers. moments: of `input_moments`, or already `factored`,
-    which serves many codebooks; a layer without keeps its indices. price: what a bit may cost of squared
+    which serves many codebooks; a layer without keeps its indices. rate_weight: what a bit may cost of squared
     error, in units of the squared mean distance between the values in use, where a uniform quantiser trades them at
-    about 0.1; zero takes no account of bits. passes: with a price; fewer do where the given indices are already like
-    those to be found. Raises ValueError for codes of other kinds than scalar ones, alone or
-    beside positions, and grids.
+    about 0.1; zero takes no account of bits. passes: with a weight; one will do where the given indices are like those
+    to be found. Raises ValueError for codes of other kinds than scalar ones, alone or beside positions, and grids.
     """
     found = dict(coded.codes)
     for name in coded.codes.keys() & moments.keys():
         blocks = moments[name] if isinstance(moments[name], list) else factored(moments[name])
-        found[name] = _rounded(name, tensors[name], coded.codes[name], coded.codebooks, blocks, price, passes)
+        found[name] = _rounded(name, tensors[name], coded.codes[name], coded.codebooks, blocks, rate_weight, passes)
     return Coded(found, coded.codebooks)
 
 
@@ -48,16 +47,19 @@ def _rounded(
     tensor: np.ndarray,
     code: Code,
     codebooks: Mapping[str, np.ndarray],
-    *options: Factors | float | int,  # blocks, price, passes
+    blocks: Factors,
+    rate_weight: float,
+    passes: int,
 ) -> Code:
-    blocks = options[0]
     if isinstance(code, ScalarCode):
-        return _scalar(tensor, code, codebooks, *options)
+        return _scalar(tensor, code, codebooks, blocks, rate_weight, passes)
     inner = getattr(code, "inner", None)
     if isinstance(inner, ScalarCode) and (inner.scales is None or not inner.scales.ndim):
         whole = np.zeros(code.shape, inner.indices.dtype)
         whole[code.positions] = inner.indices.ravel()
-        found = _scalar(tensor, dataclasses.replace(inner, indices=whole), codebooks, *options, code.positions)
+        found = _scalar(
+            tensor, dataclasses.replace(inner, indices=whole), codebooks, blocks, rate_weight, passes, code.positions
+        )
         indices = found.indices[code.positions].reshape(inner.shape)
         return dataclasses.replace(code, inner=dataclasses.replace(inner, indices=indices))
     if isinstance(code, GridCode) and len(blocks) == len(blocks[0]) == 1:
@@ -66,7 +68,7 @@ def _rounded(
             rows, half = code.depths == depth, 1 << depth - 1
             scales = np.ldexp(np.float32(1), code.exponents[rows])
             levels = ScalarCode(values[rows].astype(np.int32) + half, "levels", scales)
-            found = _scalar(tensor[rows], levels, {"levels": np.arange(-half, half)}, *options)
+            found = _scalar(tensor[rows], levels, {"levels": np.arange(-half, half)}, blocks, rate_weight, passes)
             values[rows] = found.indices.astype(np.int32) - half
         return dataclasses.replace(code, values=values)
     kind = f"{code.kind} code" + (f" of {inner.kind} codes" if inner else "")
@@ -78,7 +80,7 @@ def _scalar(
     code: ScalarCode,
     codebooks: Mapping[str, np.ndarray],
     blocks: Factors,
-    price: float,
+    rate_weight: float,
     passes: int,
     kept: np.ndarray | None = None,
 ) -> ScalarCode:
@@ -93,8 +95,8 @@ def _scalar(
     counts = np.bincount(np.searchsorted(values, given), minlength=len(values))
     spacing = np.average(np.gradient(values), weights=counts) if len(values) > 1 else 0.0
     borders = np.cumsum([len(block[0].order) for block in blocks])[:-1]
-    for _ in range(passes if price else 1):
-        options = {"code_lengths": code_lengths(counts), "price": price * spacing**2}
+    for _ in range(passes if rate_weight else 1):
+        options = {"code_lengths": code_lengths(counts), "rate_weight": rate_weight * spacing**2}
         columns = []
         for block, part, own in zip(blocks, *(np.split(x, borders, axis=1) for x in (weights, kept)), strict=True):
             groups = zip(np.split(part, len(block)), np.split(own, len(block)), block, strict=True)

@@ -103,7 +103,7 @@ def compress(
             book = coded.codebooks["grid"].astype(np.float64)
             levels = {n: np.rint((w - book[0]) / step).clip(0, len(book) - 1) for n, w in found.pop().decode().items()}
             coded = coded.with_indices({name: level.astype(np.uint16) for name, level in levels.items()})
-        found.append(compensate(chosen.tensors, coded, factors, price=RATE, passes=1))
+        found.append(compensate(chosen.tensors, coded, factors, rate_weight=RATE, passes=1))
         return found[0], {}
 
     if k is None:
@@ -112,7 +112,7 @@ def compress(
         rounding = InTurn(plain, chosen.tensors, images, in_turn) if in_turn else by_inputs
         file = finest_grid(plain, chosen.tensors, budget, rounding, calibration=data, progress=progress)
     else:
-        clusters = compensate(chosen.tensors, _clusters(chosen.tensors, int(k)), factors, price=RATE)
+        clusters = compensate(chosen.tensors, _clusters(chosen.tensors, int(k)), factors, rate_weight=RATE)
         file = assemble(plain, clusters, calibration=data)
     notes = dict(chosen.dense)
     for name in chosen.tensors:

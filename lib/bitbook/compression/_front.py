@@ -1,14 +1,10 @@
 """Fronts of size against quality: which files no other file beats, and what a front needs at a given quality."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.isotonic import IsotonicRegression
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 def nondominated(costs: ArrayLike) -> np.ndarray:
@@ -35,18 +31,6 @@ def pick(candidates: Sequence, most_bytes: float):
     """Return the candidate of least divergence among those of at most so many file_bytes, or None where none is."""
     small = [c for c in candidates if c.file_bytes <= most_bytes]
     return min(small, key=lambda c: (c.divergence, c.file_bytes), default=None)
-
-
-def beside(bytes_: np.ndarray, values: np.ndarray, peers: "pd.DataFrame") -> "pd.DataFrame":
-    """Return what our front needs at the value of each peer's file: columns peer, value, peer_bytes, our_bytes, saved.
-
-    peers: columns method, paper_value and paper_bytes, as in published/claims.csv. saved: fraction of the peer's bytes.
-    Both are empty where the value lies outside of our front: above its best file, or below its smallest.
-    """
-    table = peers[["method", "paper_value", "paper_bytes"]].set_axis(["peer", "value", "peer_bytes"], axis=1)
-    ours = [bytes_at(bytes_, values, value) for value in table["value"]]
-    table = table.assign(our_bytes=np.array(ours, np.float64))
-    return table.assign(saved=1 - table.our_bytes / table.peer_bytes).reset_index(drop=True)
 
 
 def bytes_at(bytes_: np.ndarray, values: np.ndarray, target: float) -> float | None:

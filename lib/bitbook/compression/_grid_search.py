@@ -122,7 +122,7 @@ def _levels(
     factor = input_factor(moments, damping=0.0)
     largest = len(lengths) // 2
     values = np.arange(-largest, largest + 1.0)
-    start = compensated_rounding(weights, factor, values, code_lengths=lengths, price=rate_weight)
+    start = compensated_rounding(weights, factor, values, code_lengths=lengths, rate_weight=rate_weight)
     # Moments in the units of compensated rounding: a squared error in a column of average weight costs one.
     unit = factor.importance[0] * np.diagonal(factor.factor)[0] ** 2 * len(moments) / np.trace(moments)
     start = start.astype(np.int32) - largest

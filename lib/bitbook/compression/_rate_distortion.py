@@ -59,17 +59,17 @@ def rate_distortion_table(
     *,
     folder: Path | None = None,
     moments: Mapping[str, np.ndarray] | None = None,
-    price: float = 0.1,
+    rate_weight: float = 0.1,
 ) -> RateDistortionTable:
     """Measure what each option takes and costs in each layer, one pass over the divergence's images each.
 
     tensors: the weights, by name. options: with a codebook of the layer's own name for each layer.
     folder: keeps each option's measurements, so that a stopped table resumes; None keeps nothing. moments: of
-    `input_moments`; then rounding is compensated, at this price of a bit. Raises ValueError where the folder holds the
-    measurements of another network or of other images.
+    `input_moments`; then rounding is GPTQ rounding, at this rate-distortion weight. Raises ValueError where the folder
+    holds the measurements of another network or of other images.
     """
     factors = {name: factored(moment) for name, moment in (moments or {}).items()}
-    options = tuple(compensate(tensors, coded, factors, price=price) for coded in options)
+    options = tuple(compensate(tensors, coded, factors, rate_weight=rate_weight) for coded in options)
     sizes, costs = np.zeros((2, len(tensors), len(options)))
     images = checksum({"images": divergence.images, "logits": divergence.float_logits})
     kept = Cache(folder, {"network": checksum(network.state_dict()), "images": images}) if folder else {}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from . import _many, _single, _sparse
+from . import _many, _single
 from ._threads import in_parts
 from ._tiles import OUTPUTS, filled, pack, table
 from ._weights import STEPS
@@ -26,11 +27,11 @@ class Geometry:
     stride: int
 
 
-class Band:
+class Band(ABC):
     """Some outputs of a layer: `outputs` says which. Each kind has a kernel for one input vector and a decoder.
 
     alone: up to how many input vectors that kernel, called for each, is faster than decoding tiles (measured by
-    bench/kernels.py); 0 where a kind has no such kernel.
+    bench/kernels.py).
     """
 
     alone: int = 1
@@ -51,13 +52,13 @@ class Band:
         """Bytes of codes and values."""
         return self.codes.nbytes + self.values.nbytes
 
+    @abstractmethod
     def kernel(self) -> tuple[Callable, Callable[[np.ndarray], tuple]]:
         """Return the kernel of one input vector, and what makes its arguments of that."""
-        raise NotImplementedError
 
+    @abstractmethod
     def decoder(self):
         """Return the compiled decoder of a tile."""
-        raise NotImplementedError
 
     def single(self, x: np.ndarray, y: np.ndarray, threads: int) -> None:
         """Write the products with one input vector (n,) to y (m,)."""
@@ -139,16 +140,17 @@ class Integers(Band):
         super().__init__(outputs, inputs, pack(codes, bits, "outputs"), np.zeros(1, np.uint8))
 
     def kernel(self):
-        return _single.integer(self.bits), lambda x: (self.codes, self.values, filled(x, STEPS))
+        kernel = _single.scalar(self.bits, 1, 0, "whole")
+        return kernel, lambda x: (self.codes, self.values, filled(x, STEPS))
 
     def decoder(self):
-        return _many.integer_decoder(self.bits)
+        return _many.scalar_decoder(self.bits, 1, 0, "whole", 1)
 
 
 class Rows(Band):
     """Codes of a byte or two into codewords of d numbers, each a row of the codebook."""
 
-    per_tile = OUTPUTS // 4
+    per_tile = OUTPUTS // 8
 
     def __init__(self, outputs: np.ndarray, inputs: int, codes: np.ndarray, book: np.ndarray) -> None:
         """codes: (outputs, inputs / d) below k. book: (k, d) float32."""
@@ -158,12 +160,13 @@ class Rows(Band):
         tiles, groups = -(-len(codes) // OUTPUTS), -(-codes.shape[1] // STEPS) * STEPS
         full = np.zeros((tiles * OUTPUTS, groups), np.min_scalar_type(max(255, len(book) - 1)))
         full[: len(codes), : codes.shape[1]] = codes
-        fours = full.reshape(-1, 4, groups).transpose(0, 2, 1)  # (tiles * 8, groups, 4)
-        super().__init__(outputs, inputs, fours.ravel(), entries.ravel())
+        eights = full.reshape(-1, 8, groups).transpose(0, 2, 1)  # (tiles * 4, groups, 8)
+        super().__init__(outputs, inputs, eights.ravel(), entries.ravel())
         self.alone = 8 if self.d > 4 else 3
 
     def kernel(self):
-        return _single.rows(self.lanes), lambda x: (self.codes, self.values, self._groups(x))
+        kernel = _single.rows(self.lanes, 8 * self.codes.itemsize)
+        return kernel, lambda x: (self.codes.view(np.uint64), self.values, self._groups(x))
 
     def _groups(self, x):
         x = filled(x, STEPS * self.d)
@@ -175,47 +178,3 @@ class Rows(Band):
 
     def decoder(self):
         return _many.rows_decoder(self.lanes, self.d, self.codes.itemsize == 2)
-
-
-class Sparse(Band):
-    """Positions, and codes of at most 16 bits for the weights there."""
-
-    alone = 0
-
-    def __init__(self, positions: np.ndarray, codes: np.ndarray, values: np.ndarray) -> None:
-        """positions: (outputs, inputs) bool. codes: for each position, row by row, into values (k,)."""
-        self.bits = max(1, (len(values) - 1).bit_length())
-        full = np.zeros(1 << self.bits, np.float32)
-        full[: len(values)] = values
-        super().__init__(np.arange(len(positions)), positions.shape[1], _sparse.pack_bits(codes, self.bits), full)
-        self.positions = _sparse.pack_positions(positions)
-        self.firsts = np.concatenate([[0], np.cumsum(positions.sum(1))[:-1]]).astype(np.int64)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of positions, codes and values."""
-        return super().nbytes + self.positions.nbytes + self.firsts.nbytes
-
-    def many(self, x: np.ndarray, geometry: Geometry, y: np.ndarray, threads: int) -> None:
-        """Write the products with all input vectors."""
-        parts, g = -(-len(geometry.bases) // _sparse.LANES), geometry
-
-        def part(*ranges: int) -> None:
-            fixed = (self.positions, self.codes, self.bits, self.values, self.firsts)
-            _sparse.multiply(*fixed, x, g.offsets, g.bases, y, g.starts, g.stride, ranges)
-
-        work = self.count * self.inputs * len(g.bases)
-        if parts >= threads:
-            in_parts(lambda *cut: part(0, self.count, *cut), parts, work, threads)
-        else:
-            in_parts(lambda *cut: part(*cut, 0, parts), self.count, work, threads)
-
-    def decoded(self, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the outputs of the tiles first to last, and their weights (outputs, n) float32."""
-        outputs = np.arange(first * OUTPUTS, min(last * OUTPUTS, self.count), dtype=np.int32)
-        rows = np.unpackbits(self.positions[outputs].view(np.uint8), axis=1, bitorder="little")[:, : self.inputs]
-        weights, start = np.zeros(rows.shape, np.float32), int(self.firsts[outputs[0]])
-        bits = np.unpackbits(self.codes, bitorder="little", count=self.bits * (start + int(rows.sum())))
-        bits = bits[self.bits * start :].reshape(-1, self.bits)
-        weights[rows > 0] = self.values[bits @ (1 << np.arange(self.bits))]
-        return outputs, weights

@@ -12,7 +12,7 @@ from bitbook.codes import Code, GridCode, ScalarCode, SparseCode, VectorCode
 from bitbook.simd import instruction_set
 
 from . import _eight_bit
-from ._bands import Band, Geometry, Integers, Rows, Sparse, Table
+from ._bands import Band, Geometry, Integers, Rows, Table
 from ._threads import in_parts
 from ._tiles import OUTPUTS, pack
 from ._weights import STEPS
@@ -52,10 +52,13 @@ class Lookup:
             self.bands = list(_grid(code, self.shape, form))
             self.scale = np.ldexp(np.float32(1), code.exponents.astype(np.int32))
         elif isinstance(code, SparseCode):
+            # With zero as one of the values: four times the memory of positions and codes at a tenth of the weights,
+            # but no kernel that skips zeros was half as fast on AVX2 (bench/kernels.py).
             values, codes = np.unique(code.inner.decode(codebooks), return_inverse=True)
-            if len(values) > 1 << 16:
-                raise ValueError(f"{len(values)} different weights are more than the sparse kernel's 65,536")
-            self.bands = [Sparse(code.positions.reshape(self.shape), codes.ravel(), values)]
+            full = np.zeros(code.shape, np.uint32)
+            full[code.positions] = 1 + codes.ravel()
+            book = np.concatenate([[0], values]).astype(np.float32)[:, None]
+            self.bands = [_table(full.reshape(self.shape), book, self.shape, form)]
         else:
             raise ValueError(f"there is no kernel for {type(code).__name__}")
 
@@ -137,7 +140,7 @@ class EightBitLookup:
         for row, out in zip(rounded.view(np.int32), sums, strict=True):
             fixed = (self.codes, self.values, row, out)
             in_parts(lambda *part, fixed=fixed: kernel(*fixed, *part), tiles, m * n, threads)
-        return sums[:, :m] * (np.float32(scales)[:, None] * self.scale)
+        return (sums[:, :m] * (np.float32(scales)[:, None] * self.scale)).astype(np.float32)
 
 
 def _used(indices: np.ndarray, book: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -12,7 +12,7 @@ from numba.extending import intrinsic
 
 from bitbook.simd import fma, load, splat, store
 
-from ._weights import STEPS, integers, weights
+from ._weights import STEPS, weights
 
 POSITIONS = 48  # gathered at a time: a multiple of the three that share a weight in registers
 # codes, table, blocks of the layer, tile, first block and the one after the last, and where the weights go.
@@ -41,24 +41,6 @@ def scalar_decoder(bits: int, segments: int, low: int, form: str, d: int):
 
 
 @lru_cache
-def integer_decoder(bits: int):
-    """Return the decoder of whole numbers of so many bits; weights (inputs, 32)."""
-    block = 16 * bits
-
-    @nb.cfunc(DECODER, cache=True)
-    def decode(codes, table, blocks, tile, first, stop, out):
-        codes, out = nb.carray(codes, 1), nb.carray(out, 1)
-        for j in range(first, stop):
-            at, to = (tile * blocks + j) * block, (j - first) * STEPS * 32
-            store(out, to, integers(codes, at, 0, bits))
-            store(out, to + 32, integers(codes, at, 1, bits))
-            store(out, to + 64, integers(codes, at, 2, bits))
-            store(out, to + 96, integers(codes, at, 3, bits))
-
-    return decode
-
-
-@lru_cache
 def rows_decoder(lanes: int, d: int, wide: bool):
     """Return the decoder of codewords of d numbers, stored in so many lanes; four groups are a block."""
     kind = np.uint16 if wide else np.uint8
@@ -67,10 +49,10 @@ def rows_decoder(lanes: int, d: int, wide: bool):
     def decode(codes, table, blocks, tile, first, stop, out):
         groups, out = blocks * STEPS, nb.carray(out, 1)
         indices, book = nb.carray(codes, 2).view(kind), nb.carray(table, 4).view(np.float32)
-        for four in range(8):
+        for eight in range(4):
             for group in range(first * STEPS, stop * STEPS):
-                at, to = ((tile * 8 + four) * groups + group) * 4, (group - first * STEPS) * d * 32 + four * 4
-                for row in range(4):
+                at, to = ((tile * 4 + eight) * groups + group) * 8, (group - first * STEPS) * d * 32 + eight * 8
+                for row in range(8):
                     entry = np.intp(indices[nb.uintp(at + row)]) * lanes
                     for j in range(d):
                         out[nb.uintp(to + 32 * j + row)] = book[nb.uintp(entry + j)]

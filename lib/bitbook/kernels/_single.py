@@ -11,7 +11,7 @@ from numba.extending import intrinsic
 
 from bitbook.simd import I8, Vector, add, fma, load, prefetch, shuffle, splat, store, total
 
-from ._weights import AHEAD, STEPS, integers, weights
+from ._weights import AHEAD, STEPS, weights
 
 
 @lru_cache
@@ -31,28 +31,6 @@ def scalar(bits: int, segments: int, low: int, form: str):
                 a = fma(weights(codes, at, 1, table, 0, bits, segments, low, form), splat(x[STEPS * j + 1], 32), a)
                 a = fma(weights(codes, at, 2, table, 0, bits, segments, low, form), splat(x[STEPS * j + 2], 32), a)
                 a = fma(weights(codes, at, 3, table, 0, bits, segments, low, form), splat(x[STEPS * j + 3], 32), a)
-            store(y, tile * 32, a)
-
-    return multiply
-
-
-@lru_cache
-def integer(bits: int):
-    """Return the kernel of whole numbers of so many bits."""
-    block = 16 * bits
-
-    @nb.njit(cache=True, nogil=True)
-    def multiply(codes, table, x, y, start, stop):
-        blocks = len(x) // STEPS
-        for tile in range(start, stop):
-            a = splat(0.0, 32)
-            for j in range(blocks):
-                at = (tile * blocks + j) * block
-                prefetch(codes, at + AHEAD)
-                a = fma(integers(codes, at, 0, bits), splat(x[STEPS * j], 32), a)
-                a = fma(integers(codes, at, 1, bits), splat(x[STEPS * j + 1], 32), a)
-                a = fma(integers(codes, at, 2, bits), splat(x[STEPS * j + 2], 32), a)
-                a = fma(integers(codes, at, 3, bits), splat(x[STEPS * j + 3], 32), a)
             store(y, tile * 32, a)
 
     return multiply
@@ -113,20 +91,33 @@ def group_tables(form: str):
 
 
 @lru_cache
-def rows(lanes: int):
-    """Return the kernel that multiplies codewords of so many numbers, four outputs at a time."""
+def rows(lanes: int, bits: int):
+    """Return the kernel of codewords of so many numbers, eight outputs at a time; bits: 8 or 16, of a code."""
+    step, size, mask = bits // 8, np.uint64(lanes), np.uint64((1 << bits) - 1)
+    shifts = tuple(np.uint64(row * bits % 64) for row in range(8))
 
     @nb.njit(cache=True, nogil=True)
-    def multiply(indices, book, x, y, start, stop):
+    def multiply(words, book, x, y, start, stop):
         groups = len(x) // lanes
-        for four in range(start, stop):
+        for eight in range(start, stop):
             a0, a1, a2, a3 = splat(0.0, lanes), splat(0.0, lanes), splat(0.0, lanes), splat(0.0, lanes)
+            a4, a5, a6, a7 = splat(0.0, lanes), splat(0.0, lanes), splat(0.0, lanes), splat(0.0, lanes)
             for group in range(groups):
-                at, part = nb.uintp((four * groups + group) * 4), load(x, group * lanes, lanes)
-                a0 = fma(load(book, np.intp(indices[at]) * lanes, lanes), part, a0)
-                a1 = fma(load(book, np.intp(indices[at + nb.uintp(1)]) * lanes, lanes), part, a1)
-                a2 = fma(load(book, np.intp(indices[at + nb.uintp(2)]) * lanes, lanes), part, a2)
-                a3 = fma(load(book, np.intp(indices[at + nb.uintp(3)]) * lanes, lanes), part, a3)
-            y[4 * four], y[4 * four + 1], y[4 * four + 2], y[4 * four + 3] = total(a0), total(a1), total(a2), total(a3)
+                at = step * (eight * groups + group)  # one load for all codes: loads limit the speed
+                low = high = nb.uintp(words[nb.uintp(at)])
+                if step == 2:
+                    high = nb.uintp(words[nb.uintp(at + 1)])
+                own = load(x, group * lanes, lanes)
+                a0 = fma(load(book, ((low >> shifts[0]) & mask) * size, lanes), own, a0)
+                a1 = fma(load(book, ((low >> shifts[1]) & mask) * size, lanes), own, a1)
+                a2 = fma(load(book, ((low >> shifts[2]) & mask) * size, lanes), own, a2)
+                a3 = fma(load(book, ((low >> shifts[3]) & mask) * size, lanes), own, a3)
+                a4 = fma(load(book, ((high >> shifts[4]) & mask) * size, lanes), own, a4)
+                a5 = fma(load(book, ((high >> shifts[5]) & mask) * size, lanes), own, a5)
+                a6 = fma(load(book, ((high >> shifts[6]) & mask) * size, lanes), own, a6)
+                a7 = fma(load(book, ((high >> shifts[7]) & mask) * size, lanes), own, a7)
+            y[8 * eight], y[8 * eight + 1], y[8 * eight + 2] = total(a0), total(a1), total(a2)
+            y[8 * eight + 3], y[8 * eight + 4], y[8 * eight + 5] = total(a3), total(a4), total(a5)
+            y[8 * eight + 6], y[8 * eight + 7] = total(a6), total(a7)
 
     return multiply

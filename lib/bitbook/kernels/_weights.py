@@ -7,6 +7,7 @@ avx2: the four bytes of the float32 values are tables of their own (16 values: o
 and words are interleaved to values. Bytes below `low` are zero in all values and are left out (float16 values: low 1).
 avx512: `vpermps` looks 16 codes up among 16 values, `vpermi2ps` among 32; more tables are blended by the code's bits.
 portable: value after value.
+whole: no lookup; the values are the codes less half of their number, 2**(bits - 1).
 """
 
 from llvmlite import ir
@@ -133,6 +134,9 @@ def weights(typing, codes, offset, step, table, at, bits, segments, low, form):
             return load
 
         code_bytes, table_bytes = bytes_at(codes, 1, I8), bytes_at(table, 4, I8)
+        if form_ == "whole":
+            values = builder.sub(_codes(builder, code_bytes, step_, bits_), constant(B32, 1 << bits_ - 1))
+            return builder.sitofp(values, llvm(WEIGHTS))
         if form_ == "avx2":
             return _from_planes(builder, table_bytes, _codes(builder, code_bytes, step_, bits_), segments_, low_)
         if bits_ == 4:  # 16 words, whose nibbles 2 * step and 2 * step + 1 are the codes of the two halves
@@ -152,22 +156,6 @@ def weights(typing, codes, offset, step, table, at, bits, segments, low, form):
         return joined(builder, found)
 
     return WEIGHTS(codes, types.intp, step, table, types.intp, bits, segments, low, form), code
-
-
-@intrinsic(prefer_literal=True)
-def integers(typing, codes, offset, step, bits):
-    """Vector of 32 float32: the codes of an input less half of their number, 2**(bits - 1)."""
-    step_, bits_ = step.literal_value, bits.literal_value
-
-    def code(context, builder, signature, arguments):
-        def bytes_at(at, lanes):
-            index = builder.add(arguments[1], ir.Constant(ir.IntType(64), at))
-            return load_at(context, builder, codes, arguments[0], index, ir.VectorType(I8, lanes))
-
-        values = builder.sub(_codes(builder, bytes_at, step_, bits_), constant(B32, 1 << bits_ - 1))
-        return builder.sitofp(values, llvm(WEIGHTS))
-
-    return WEIGHTS(codes, types.intp, step, bits), code
 
 
 @intrinsic(prefer_literal=True)

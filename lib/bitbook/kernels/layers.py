@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ._layer import Lookup, positions
+from ._layer import EightBitLookup, Lookup, positions
 
 
 class LookupLayer(nn.Module):
@@ -47,9 +47,7 @@ class LookupLayer(nn.Module):
         return f"{m} outputs, {n} inputs, {forms}, {self.lookup.nbytes} bytes, lookup up to {self.most} {unit}"
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.device.type != "cpu":
-            raise ValueError(f"lookup kernels run on the CPU, not on {x.device}: use to_module(kernel='dense')")
-        x = x.detach() if x.dtype == torch.float32 else x.detach().float()
+        x = on_the_cpu(x)
         return self._multiplied(x) if self.window is None else self._convolved(x)
 
     def _options(self) -> dict:
@@ -87,6 +85,31 @@ class LookupLayer(nn.Module):
         for outputs, weights in self.lookup.panels():
             y[:, torch.from_numpy(outputs).long()] = multiply(self._shaped(torch.from_numpy(weights)))
         return y if self.bias is None else y.add_(self.bias.reshape(-1, *[1] * (y.ndim - 2)))
+
+
+class EightBitLinear(nn.Module):
+    """A linear layer whose weights stay codes and whose inputs are rounded to 8 bits, with a scale for each row."""
+
+    def __init__(self, layer: nn.Linear, lookup: EightBitLookup) -> None:
+        super().__init__()
+        self.lookup, self.bias = lookup, layer.bias
+
+    def extra_repr(self) -> str:
+        m, n = self.lookup.shape
+        return f"{m} outputs, {n} inputs, 8-bit activations, {self.lookup.nbytes} bytes"
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = on_the_cpu(x).reshape(-1, self.lookup.shape[1])
+        y = torch.from_numpy(self.lookup.multiply(rows.numpy(), threads=torch.get_num_threads()))
+        y = y if self.bias is None else y.add_(self.bias.detach())
+        return y.reshape(*x.shape[:-1], -1)
+
+
+def on_the_cpu(x: Tensor) -> Tensor:
+    """Return inputs as the kernels take them; ValueError for those of another device."""
+    if x.device.type != "cpu":
+        raise ValueError(f"lookup kernels run on the CPU, not on {x.device}: use to_module(kernel='dense')")
+    return x.detach().float()
 
 
 # Rows of a linear layer and positions of a convolution in a call: where bench/kernels.py saw both take the same time.

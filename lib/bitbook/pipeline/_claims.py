@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -14,7 +14,7 @@ Row = Mapping[str, str]
 FRACTIONS = ("top1", "macro_f1", "top1_loss")
 
 
-def ours(claim: Row, results: list[Row], where: str) -> Row | None:
+def ours(claim: Row, results: Sequence[Row], where: str) -> Row | None:
     """Return our row for a claim, by the patterns in its column `same` or `nearest`; None where there is none.
 
     Patterns are `task|method|variant`, several in the order of preference. Of several rows of one pattern it is the one
@@ -66,7 +66,8 @@ def _fpga(published: Path) -> str:
 def headlines(published: Path, networks: Mapping[str, str]) -> str:
     """Return two tables: each headline claim with ours, and how ours was made. networks: names of tasks in words."""
     claims, results = tables.read(published / "claims.csv"), tables.read(published / "table.csv")
-    rows, made = [], {}
+    rows: list[list[str]] = []
+    made: dict[tuple[str, str, str], Row] = {}
     for claim in (claim for claim in claims if claim["same"] or claim["nearest"] or claim["gap"]):
         both = [ours(claim, results, where) for where in ("same", "nearest")]
         cells = [_reached(row, networks) if row else "not run" for row in both]

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from bitbook.pipeline._layout import Results
+from bitbook.pipeline._tables import read
 
 COLUMNS = (
     *("task", "method", "variant", "seeds", "metric", "float_value", "value_mean", "value_std", "file_bytes", "ratio"),
-    *("paper_ratio", "paper_counting", "epochs", "seconds", "hardware", "commit", "command", "file", "test_reads"),
+    *("paper_ratio", "paper_counting", "epochs", "file"),
 )
+SUMMED = ("seconds", "test_reads")  # of what `publish` adds
 _SEED = re.compile(r"-s\d+$")
 
 
@@ -25,22 +27,20 @@ def seed_of(key: str) -> int:
 
 
 def rows_of(results: Results, key: str) -> list[dict[str, Any]]:
-    """Return the rows that one run added to the table, with its provenance; none for a run that has not been made."""
-    path, folder = results.provenance(key), results.output("run", key)
-    if not path.exists() or not (folder / "rows.json").exists():
+    """Return the rows that one run added to the table; none for a run that has not been made."""
+    folder = results.output("run", key)
+    if not (folder / "rows.json").exists():
         return []
-    about = json.loads(path.read_text())
-    shared = {name: about[name] for name in ("seconds", "hardware", "commit", "command", "test_reads")}
     rows = json.loads((folder / "rows.json").read_text())
-    return [{**row, **shared, "key": key, "file": folder / row["file"]} for row in rows]
+    return [{**row, "key": key, "file": folder / row["file"]} for row in rows]
 
 
 def aggregate(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return one row per (task, method, variant): mean, standard deviation and count of the values over its seeds.
 
     Keys that end in -s0, -s1, ... are seeds of one run. Bytes, ratio and file are those of the first seed, seconds and
-    test reads the sum over seeds; the spread of a single seed is left empty. Raises ValueError where two different runs
-    claim one row.
+    test reads, where rows have them, the sum over seeds; the spread of a single seed is left empty. Raises ValueError
+    where two different runs claim one row.
     """
     groups: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
     for row in rows:
@@ -57,8 +57,7 @@ def aggregate(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
             "float_value": round(statistics.fmean(row["float_value"] for row in seeds), 6),
             "value_mean": round(statistics.fmean(values), 6),
             "value_std": round(statistics.stdev(values), 6) if len(values) > 1 else None,
-            "seconds": round(sum(row["seconds"] for row in seeds), 1),
-            "test_reads": sum(row["test_reads"] for row in seeds),
+            **{name: round(sum(row[name] for row in seeds), 1) for name in SUMMED if name in seeds[0]},
             **{name: seeds[0][name] and round(seeds[0][name], 4) for name in ("ratio", "paper_ratio")},
         }
         found.append({**seeds[0], **summary})
@@ -71,7 +70,19 @@ def collect(results: Results, keys: Iterable[str]) -> list[dict[str, Any]]:
     return [{**row, "file": Path(row["file"]).relative_to(results.folder).as_posix()} for row in rows]
 
 
-def fronts(results: Results, keys: Iterable[str]) -> dict[str, Path]:
-    """Return the front of each run that made one, by key."""
-    paths = {key: results.output("run", key) / "front.csv" for key in keys}
-    return {key: path for key, path in paths.items() if path.exists()}
+def fronts(results: Results, keys: Iterable[str]) -> dict[str, list[dict[str, str]]]:
+    """Return the front of each run that made one, by key, in the columns that `plots` of dvc.yaml draw.
+
+    Those are variant, file_bytes and value, the headline metric. A row without a file, or without that metric, is none.
+    """
+    found: dict[str, list[dict[str, str]]] = {}
+    for key in keys:
+        metric = next((row["metric"] for row in rows_of(results, key)), "value")
+        rows = read(results.output("run", key) / "front.csv")
+        points = [
+            {"variant": row["variant"], "file_bytes": row["file_bytes"], "value": row[metric]}
+            for row in rows
+            if row.get("file_bytes") and row.get(metric)
+        ]
+        found |= {key: points} if points else {}
+    return found

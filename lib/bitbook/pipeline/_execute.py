@@ -14,7 +14,7 @@ from bitbook.files import write_atomically
 from bitbook.pipeline import _notebook as notebook
 from bitbook.pipeline import _processes as processes
 from bitbook.pipeline import _provenance as provenance
-from bitbook.pipeline._layout import root
+from bitbook.pipeline._layout import Results, root
 from bitbook.pipeline._parameters import check
 
 TERMINAL = "BITBOOK_TERMINAL"  # a file descriptor of the kernel: the stage's own stderr
@@ -68,8 +68,17 @@ def _kernel_manager(extra: Mapping[str, str]):
 def execute(source: Path, output: Path, parameters: Mapping[str, Any], *, stage: Mapping[str, str]) -> None:
     """Run the notebook with parameters and write the normalised result to output, which never exists half-written.
 
-    `stage` reaches `pipeline.start` in the kernel. A notebook that fails is left as `.work/failed/NAME.ipynb`. Raises
-    ParameterError before anything runs, NotebookFailed with the cell's traceback.
+    What cells tagged `measures` show goes to the provenance, since it differs from run to run.
+
+    Args:
+        source: the notebook.
+        output: where the result goes.
+        parameters: the given ones; others are at their defaults.
+        stage: what reaches `pipeline.start` in the kernel.
+
+    Raises:
+        ParameterError: before anything runs.
+        NotebookFailed: with the cell's traceback; the notebook is left as `.work/failed/NAME.ipynb`.
     """
     import papermill
     from nbclient.exceptions import DeadKernelError
@@ -79,6 +88,8 @@ def execute(source: Path, output: Path, parameters: Mapping[str, Any], *, stage:
     values = check(parameters, notebook.parameters(notebook.read(source)))
     failed = root() / ".work" / "failed" / output.name
     failed.parent.mkdir(parents=True, exist_ok=True)
+    about = Results(Path(stage["results"])).provenance(stage["key"])
+    about.unlink(missing_ok=True)  # of an earlier run: DVC deletes its own outputs alone
     kernel = _kernel_manager({STAGE: json.dumps(dict(stage))})
     try:
         given = {name: values[name] for name in parameters}
@@ -93,5 +104,9 @@ def execute(source: Path, output: Path, parameters: Mapping[str, Any], *, stage:
             group = kernel.provisioner.pgid
             run_sync(kernel.shutdown_kernel)(now=True)
             processes.kill_group(group)
-    write_atomically(output, notebook.text(notebook.normalise(executed)))
+    if not about.exists():
+        raise NotebookFailed(f"{source.name} ends without a result: call run.finish(...) in its last cell")
+    kept, measured = notebook.split(notebook.normalise(executed))
+    write_atomically(output, notebook.text(kept))
+    provenance.complete(about, output, measured)
     failed.unlink()

@@ -57,6 +57,10 @@ class Results:
     def metrics(self, key: str) -> Path:
         return self.folder / "metrics" / f"{key}.json"
 
+    def parameters(self, key: str) -> Path:
+        """Return the file of all parameters in use, defaults included."""
+        return self.folder / "parameters" / f"{key}.json"
+
     def provenance(self, key: str) -> Path:
         return self.folder / "provenance" / f"{key}.json"
 

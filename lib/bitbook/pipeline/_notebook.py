@@ -9,6 +9,7 @@ import ast
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,18 @@ def _normalised(outputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
             output = output | {"data": {**output["data"], **text}}
         normalised.append(output)
     return normalised
+
+
+def split(notebook: Notebook) -> tuple[Notebook, dict[str, Any]]:
+    """Return a normalised notebook without what its cells tagged `measures` show, and that, by the cells' ids."""
+    measured = {cell["id"]: cell["outputs"] for cell in notebook["cells"] if "measures" in tags(cell)}
+    return joined(notebook, {key: [] for key in measured}), measured
+
+
+def joined(notebook: Notebook, measured: Mapping[str, Any]) -> Notebook:
+    """Return a notebook with what its cells tagged `measures` showed."""
+    cells = [cell | {"outputs": measured[cell["id"]]} if cell["id"] in measured else cell for cell in notebook["cells"]]
+    return notebook | {"cells": cells}
 
 
 def normalise(notebook: Notebook) -> Notebook:

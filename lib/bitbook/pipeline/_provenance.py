@@ -1,13 +1,25 @@
-"""Where a result comes from: commit, versions, hardware. Never part of what the seed determines."""
+"""Where a result comes from (commit, versions, hardware, seconds) and the timings that it shows.
+
+Never part of what the seed determines, so no output of DVC's: `dvc.lock` would differ after every run.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
+from typing import Any
+
+from bitbook.files import write_atomically
+from bitbook.pipeline import _notebook as notebook
+from bitbook.pipeline._layout import Results
+from bitbook.pipeline._tables import to_json
 
 _PACKAGES = ("bitbook", "numpy", "numba", "torch", "constriction", "safetensors", "scikit-learn", "pymoo")
 
@@ -56,3 +68,28 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+def complete(path: Path, executed: Path, measured: Mapping[str, Any]) -> None:
+    """Add to a provenance which executed notebook it is of, by its hash, and what cells tagged `measures` showed."""
+    about = json.loads(path.read_text()) | {"executed": _hash(executed), "measured": measured}
+    write_atomically(path, to_json(about, finite=False))
+
+
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def read(results: Results, key: str) -> dict[str, Any] | None:
+    """Return the provenance of a result; None where there is none, as after `dvc pull`, or it is another result's."""
+    path, executed = results.provenance(key), results.executed(key)
+    about = json.loads(path.read_text()) if path.exists() else None
+    if about and "executed" in about and executed.exists() and about["executed"] != _hash(executed):
+        return None
+    return about
+
+
+def executed_notebook(results: Results, key: str) -> str:
+    """Return the text of an executed notebook, with what its cells tagged `measures` showed if that is known."""
+    content = notebook.read(results.executed(key))
+    return notebook.text(notebook.joined(content, (read(results, key) or {}).get("measured", {})))

@@ -13,12 +13,14 @@ from typing import Any
 
 from bitbook.files import write_atomically
 from bitbook.pipeline import _collect as collect
+from bitbook.pipeline import _provenance as provenance
 from bitbook.pipeline import _tables as tables
 from bitbook.pipeline._collect import aggregate, rows_of, seed_of
 from bitbook.pipeline._layout import Results, root
 from bitbook.pipeline._params import check_name, read_params
 
-COLUMNS = (*collect.COLUMNS, "sha256")
+PROVENANCE = ("seconds", "hardware", "commit", "command", "test_reads")
+COLUMNS = (*collect.COLUMNS[:-1], *PROVENANCE[:4], "file", "test_reads", "sha256")
 LARGEST = 500_000  # bytes of a file that Git is asked to keep
 TOLERANCE = 0.002  # of a value that another machine reports and this one measures
 
@@ -27,13 +29,17 @@ class PublishError(ValueError):
     """A result that does not hold what its record says."""
 
 
-def _is_of(results: Results, key: str, entry: Mapping[str, Any]) -> bool:
-    """Tell whether a result was made with the parameters that the params file now has."""
-    if not results.provenance(key).exists():
-        return False
-    about = json.loads(results.provenance(key).read_text())
+def _rows(results: Results, key: str, entry: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+    """Return a run's rows with their provenance; none where that is missing or, given an entry, of other parameters."""
+    rows, about = rows_of(results, key), provenance.read(results, key)
+    if about is None:
+        if rows:
+            print(f"{key}: not published, since its provenance is not here: `dvc repro --force --single-item` makes it")
+        return []
     made_with = about["parameters"] | {"notebook": about["notebook"]}
-    return all(made_with.get(name) == value for name, value in entry.items())
+    if any(made_with.get(name) != value for name, value in (entry or {}).items()):
+        return []
+    return [row | {name: about[name] for name in PROVENANCE} for row in rows]
 
 
 def local_rows() -> list[dict[str, Any]]:
@@ -41,8 +47,8 @@ def local_rows() -> list[dict[str, Any]]:
     rows = []
     for params in (root() / "params.yaml", root() / "full" / "params.yaml"):
         results, runs = Results.of(params), read_params(params)["runs"] if params.exists() else {}
-        for key in (key for key, entry in runs.items() if _is_of(results, key, entry)):
-            rows += rows_of(results, key)
+        for key, entry in runs.items():
+            rows += _rows(results, key, entry)
     return rows
 
 
@@ -56,7 +62,7 @@ def imported_rows(folder: Path) -> list[dict[str, Any]]:
     """
     results, rows = Results(folder), []
     for path in sorted((folder / "provenance").glob("*.json")):
-        rows += rows_of(results, check_name(path.stem, f"{path}:"))
+        rows += _rows(results, check_name(path.stem, f"{path}:"))
     if not rows:
         raise PublishError(
             f"{folder} holds no result of a run: name a folder like results/, with provenance/ and runs/"
@@ -69,7 +75,7 @@ def _measured(row: Mapping[str, Any], results: Results) -> dict[str, Any]:
     from bitbook import load, tasks, training
     from bitbook.codes import RULES, recount
     from bitbook.compression import measure
-    from bitbook.pipeline._run import read_network
+    from bitbook.pipeline._network_file import read_network
 
     for name in ("value", "float_value", "paper_ratio", "seconds"):
         if row[name] is not None and not (isinstance(row[name], int | float) and 0 <= row[name] < math.inf):
@@ -145,11 +151,12 @@ def _insert(rows: list[Mapping[str, Any]], folder: Path) -> int:
         table[_name(row)] = dict(row) | {"sha256": sha256, "file": file and f"published/{file}"}
         count += 1
     for one in rows:
-        notebook = Results(one["file"].parents[2]).executed(one["key"])
+        results = Results(one["file"].parents[2])
         if (front := one["file"].parent / "front.csv").exists():
             write_atomically(folder / "fronts" / f"{one['key']}.csv", front.read_bytes())
-        if seed_of(one["key"]) == 0 and notebook.exists():
-            write_atomically(folder / "notebooks" / f"{one['key']}.ipynb", notebook.read_bytes())
+        if seed_of(one["key"]) == 0 and results.executed(one["key"]).exists():
+            shown = provenance.executed_notebook(results, one["key"])
+            write_atomically(folder / "notebooks" / f"{one['key']}.ipynb", shown)
     tables.write(folder / "table.csv", (table[name] for name in sorted(table)), COLUMNS)
     named = {Path(row["file"]).name for row in table.values()}
     for kept in (folder / "files").glob("*"):

@@ -8,8 +8,9 @@ import math
 import os
 import random
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from bitbook.pipeline import _tables as tables
 from bitbook.pipeline._code_hash import code_hash
 from bitbook.pipeline._execute import STAGE, TERMINAL, threads
 from bitbook.pipeline._layout import Results, root
+from bitbook.pipeline._network_file import about_network, read_network, write_network
 from bitbook.pipeline._store import Store, key_of
 from bitbook.pipeline._tables import to_json
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from bitbook.codes import Compressed
+    from bitbook.search import Candidate
     from bitbook.tasks import Task
 
 
@@ -89,9 +92,10 @@ class Run:
         if self._stage:
             self.folder = Results(Path(self._stage["results"])).emptied(Path(self._stage["folder"]))
         else:
-            self.folder = root() / ".work" / "play" / name
+            self.folder = root() / ".work" / "interactive" / name
             self.folder.mkdir(parents=True, exist_ok=True)
         self._rows: dict[tuple[str, str], dict[str, Any]] = {}
+        self._front: dict[tuple[str, str], dict[str, Any]] = {}
 
     def _open_store(self, code: str) -> Store:
         """Take the store of this work; run interactively, a stage's if that has finished, else one of its own."""
@@ -139,7 +143,7 @@ class Run:
         self._count_test_reads()
         if "task" in self.parameters:
             return tasks.get(self.parameters["task"])
-        return tasks.get(_about_network(self._input("net", self.parameters["net"]))["task"])
+        return tasks.get(about_network(self._input("net", self.parameters["net"]))["task"])
 
     def network(self) -> nn.Module:
         """Return the network named by the parameter `net` with its weights, in evaluation mode, on the GPU if any."""
@@ -147,13 +151,8 @@ class Run:
 
     def save_network(self, module: nn.Module) -> Path:
         """Save a float network with its task and the fingerprint of its data, for the runs that name it."""
-        from safetensors.torch import save
-
-        data = self._inputs[f"{self.parameters['task']}.json"]
-        about = {"data": data, "specification": module.specification, "task": self.parameters["task"]}
-        path = self.folder / "network.safetensors"
-        state = {name: value.contiguous() for name, value in module.state_dict().items()}
-        write_atomically(path, save(state, {"bitbook": json.dumps(about, sort_keys=True)}))
+        task, path = self.parameters["task"], self.folder / "network.safetensors"
+        write_network(path, module, {"data": self._inputs[f"{task}.json"], "task": task})
         return path
 
     def save(self, compressed: Compressed, name: str = "network") -> Path:
@@ -175,87 +174,123 @@ class Run:
             version = hashlib.sha256(cell.encode()).hexdigest()
         return self.store.keep(name, compute, version=version[:8])
 
+    def float_values(self, network: nn.Module) -> dict[str, float]:
+        """Return the task's metrics of the float network on the test set, which the results are compared with."""
+        from bitbook.training import evaluate
+
+        test = self.task.test()
+        values = self.keep("float.json", lambda: evaluate(network, test.images, test.labels, self.task.metrics))
+        self._float_values = values
+        return values
+
     def result(
         self,
         path: Path,
         *,
         variant: str,
         values: Mapping[str, float],
-        float_values: Mapping[str, float],
         method: str | None = None,
         epochs: int = 0,
         paper_ratio: float | None = None,
         paper_counting: str = "",
     ) -> dict[str, Any]:
-        """Add a row to the table of results and return it: a saved file and the metrics it reached, loaded back.
+        """Add a row to the table of results, after `float_values`, and return it. Bytes and ratio are the file's.
 
-        values, float_values: the task's metrics of the file and of the float network, fractions of 1; the headline
-        metric enters the table. Bytes and ratio are read off the file. epochs: of retraining. paper_ratio,
-        paper_counting: the ratio in the paper's own way of counting, and that way's name.
+        Args:
+            path: of a saved file.
+            variant: what sets this row apart from others of the method.
+            values: the task's metrics of the file, loaded back, fractions of 1; the headline metric enters the table.
+            method: by default what the notebook's name says.
+            epochs: of retraining.
+            paper_ratio: the ratio in the paper's own way of counting. None has a rule of `codes.recount` counted.
+            paper_counting: the name of that way.
         """
         from bitbook import load
+        from bitbook.codes import RULES, recount
 
         if path.parent != self.folder:
             raise ValueError(f"{path} is not among the outputs: save it by run.save")
-        metric = self.task.headline
+        metric, file = self.task.headline, load(path)
+        if paper_ratio is None and paper_counting in RULES:
+            paper_ratio = recount(file, paper_counting)[-1].ratio
         row: dict[str, Any] = {
             "task": self.task.name,
             "method": method or self.name.partition("_")[2],
             "variant": variant,
             "metric": metric,
-            "float_value": float(float_values[metric]),
+            "float_value": float(self._float_values[metric]),
             "value": float(values[metric]),
             "file_bytes": path.stat().st_size,
-            "ratio": load(path).ratio,
+            "ratio": file.ratio,
             "paper_ratio": paper_ratio,
             "paper_counting": paper_counting,
             "epochs": epochs,
             "file": path.name,
         }
         self._rows[row["method"], variant] = row
+        self._front[row["method"], variant] = {n: row[n] for n in ("variant", "file_bytes", "ratio")} | dict(values)
         return row
+
+    def results_at(
+        self,
+        ratios: Iterable[float],
+        points: Mapping[str, Sequence[Candidate]],
+        measured: Mapping[Path, Mapping[str, float]],
+        *,
+        before: str = "",
+        **options: Any,
+    ) -> list[dict[str, Any]]:
+        """Save for each ratio the file of least divergence at or above it, never chosen by test data; return the rows.
+
+        Args:
+            ratios: fixed beforehand.
+            points: the candidates by the name of their front.
+            measured: the metrics of each candidate's file.
+            before: put before the variants.
+            options: see `result`.
+        """
+        from bitbook import load
+        from bitbook.compression import pick
+
+        rows = []
+        for (name, group), ratio in product(points.items(), ratios):
+            original = 4 * load(group[0].file).original_parameters
+            if (best := pick(group, original / ratio)) is None:
+                print(f"{name}: no file of the front is {ratio:g} times smaller")
+                continue
+            file = self.save(load(best.file), f"{name.replace(', ', '-').replace(' ', '-')}-{ratio:g}x")
+            variant = f"{before}{name}, {ratio:g}x"
+            rows.append(self.result(file, variant=variant, values=measured[best.file], **options))
+        return rows
 
     def finish(self, metrics: Mapping[str, Any], *, front: Iterable[Mapping[str, Any]] = ()) -> None:
         """Write what the seed determines (metrics, rows of results, points of the front) and, apart, the provenance.
 
-        metrics: numbers, or mappings of numbers, by name; raises ValueError for one that is not finite.
+        Args:
+            metrics: numbers, or mappings of numbers, by name; those of the rows of results are added as `files`.
+            front: rows with a `variant` and the bytes and metrics of a file each; by default the rows of results.
+
+        Raises:
+            ValueError: for a metric that is not finite.
         """
-        _require_finite(metrics)
         if self._rows:
+            names = ("value", "file_bytes", "ratio", "paper_ratio")
+            files = {v: {n: row[n] for n in names if row[n] is not None} for (_, v), row in self._rows.items()}
+            metrics = {"files": files, **metrics}
             write_atomically(self.folder / "rows.json", to_json(list(self._rows.values())))
-        if front := list(front):
+        _require_finite(metrics)
+        if front := list(front) or list(self._front.values()):
             tables.write(self.folder / "front.csv", front)
         record = self.store.finish({"hardware": provenance.hardware(), "test_reads": self.store.counted("test_reads")})
         if self._stage:
             results, key = Results(Path(self._stage["results"])), self._stage["key"]
-            about: dict[str, Any] = {
-                "command": self._stage["command"],
-                "notebook": self.name,
-                "parameters": self.parameters,
-            }
-            about |= {"commit": provenance.commit(root()), "threads": threads(), "versions": provenance.versions()}
+            about = {"command": self._stage["command"], "notebook": self.name, "parameters": self.parameters}
+            write_atomically(results.parameters(key), to_json(about, finite=False))
+            made = {"commit": provenance.commit(root()), "threads": threads(), "versions": provenance.versions()}
             write_atomically(results.metrics(key), to_json(metrics))
-            write_atomically(results.provenance(key), to_json(about | record, finite=False))
+            write_atomically(results.provenance(key), to_json({**about, **made, **record}, finite=False))
         else:
             write_atomically(self.folder / "metrics.json", to_json(metrics))
-
-
-def _about_network(path: Path) -> dict[str, Any]:
-    from safetensors import safe_open
-
-    with safe_open(path, "np") as file:
-        return json.loads(file.metadata()["bitbook"])
-
-
-def read_network(path: Path) -> nn.Module:
-    """Return a network that `Run.save_network` saved, in evaluation mode, on the GPU if there is one."""
-    from safetensors.torch import load_file
-
-    from bitbook import networks, training
-
-    module = networks.build(_about_network(path)["specification"])
-    module.load_state_dict(load_file(path))
-    return module.eval().to(training.device())
 
 
 def _require_finite(metrics: Mapping[str, Any], path: str = "") -> None:

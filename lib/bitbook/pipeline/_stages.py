@@ -12,6 +12,7 @@ from typing import Any
 from bitbook.files import write_atomically
 from bitbook.pipeline import _notebook as notebook
 from bitbook.pipeline import _processes as processes
+from bitbook.pipeline import _provenance as provenance
 from bitbook.pipeline import _tables as tables
 from bitbook.pipeline._code_hash import PACKAGE
 from bitbook.pipeline._layout import Results, root
@@ -84,7 +85,7 @@ def collect(params: Path) -> None:
     tables.write(results.folder / "table.csv", collect(results, keys), COLUMNS)
     folder = results.emptied(results.folder / "fronts")
     for key, front in fronts(results, keys).items():
-        write_atomically(folder / f"{key}.csv", front.read_bytes())
+        tables.write(folder / f"{key}.csv", front)
 
 
 def report(params: Path) -> None:
@@ -92,15 +93,18 @@ def report(params: Path) -> None:
     from bitbook.report._html import Page, write_report
 
     results, pages = Results.of(params), []
+    shown = root() / ".work" / "shown"
     for kinds, entries in read_params(params).items():
         for key in (key for key in entries if results.executed(key).exists()):
             metrics = json.loads(results.metrics(key).read_text())
-            pages.append(Page(kinds.removesuffix("s"), key, results.executed(key), entries[key], metrics))
+            write_atomically(shown / f"{key}.ipynb", provenance.executed_notebook(results, key))
+            pages.append(Page(kinds.removesuffix("s"), key, shown / f"{key}.ipynb", entries[key], metrics))
     rows = tables.read(results.folder / "table.csv")
     named = ("task", "method", "variant")
     main = [[row[name] for name in named] for row in tables.read(root() / "published" / "main.csv")]
     first = [row for row in rows if [row[name] for name in named] in main]
     write_report(results.emptied(results.folder / "report"), pages=pages, rows=rows, first=first)
+    write_atomically(results.folder / "report" / "pages.json", tables.to_json([page.key for page in pages]))
 
 
 def _use_own_code() -> None:

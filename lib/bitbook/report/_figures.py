@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import seaborn as sns
@@ -12,6 +13,9 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from bitbook.codes import Ledger
 from bitbook.report._style import COLOURS, figure
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 KILO = FuncFormatter(lambda value, _: f"{value / 1000:g}")
 
@@ -102,6 +106,47 @@ def fronts(
     axis.xaxis.set_major_formatter(KILO)
     axis.set(xlabel="file, kB", ylabel=ylabel, ylim=ylim)
     axis.legend(frameon=False)
+    return axis
+
+
+def comparison(points: pd.DataFrame, *, title: str = "", within: float = 0.06) -> Axes:
+    """Draw every method's accuracy against bytes, with its spread over seeds, peers, and the float network.
+
+    points: columns method, family, kind, file_bytes, top1, std, epochs and float_value, a row a file. A method has a
+    colour, a family a line; hollow marks are files without retraining. Peers are black where measured here and grey
+    crosses where quoted. within: the loss down to which is drawn.
+    """
+    (axis,) = figure(width=8.4, height=4.4)
+    level = points.float_value.max()
+    ours = points[points.kind == "ours"]
+    for (method, rows), colour in zip(ours.groupby("method", sort=False), COLOURS, strict=False):
+        axis.plot([], [], "o-", color=colour, label=method)
+        for _, line in rows.sort_values("file_bytes").groupby("family", sort=False):
+            axis.errorbar(line.file_bytes, line.top1, line["std"].fillna(0), color=colour, linewidth=0.8, alpha=0.8)
+            for trained, dots in line.groupby(line.epochs > 0):
+                axis.plot(
+                    dots.file_bytes, dots.top1, "o", color=colour, mfc=colour if trained else "white", markersize=5
+                )
+    others = points[points.kind != "ours"].sort_values("file_bytes")
+    for (name, kind), mark in zip(
+        others.groupby(["method", "kind"], sort=False).groups, cycle("DsXP^v*"), strict=False
+    ):
+        line = others[others.method == name]
+        style: dict[str, Any] = (
+            {"color": "0.1", "linewidth": 0.5}
+            if kind == "measured"
+            else {"color": "0.5", "linewidth": 0, "mfc": "white"}
+        )
+        label = "baseline: one grid step" if name == "baseline" else f"{name}, {kind}"
+        axis.plot(line.file_bytes, line.top1, marker=mark, markersize=5, label=label, **style)
+    axis.axhline(level, color="0.5", linestyle="--", linewidth=1, label="float network", zorder=0)
+    limits = (level - within, min(1, level + 0.15 * within))
+    axis.set(xscale="log", xlabel="file, kB", ylabel="top-1", title=title, ylim=limits)
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.xaxis.set_minor_formatter(NullFormatter())
+    axis.xaxis.set_major_formatter(KILO)
+    axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+    axis.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
     return axis
 
 

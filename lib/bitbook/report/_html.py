@@ -48,6 +48,19 @@ def mathml(formula: str, display: str = "inline") -> str:
     return f"<code>${escape(formula)}$</code>" if "\\" in written else written
 
 
+def captioned(notebook: NotebookNode) -> list[str]:
+    """Give each PNG figure of a notebook its alternative text, the heading above it and its number; return these."""
+    heading, captions = title_of(notebook), []
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            heading = ([heading, *re.findall(r"^#+ +(.+)$", cell.source, re.MULTILINE)])[-1].strip()
+        for output in cell.get("outputs", []):
+            if "image/png" in output.get("data", {}):
+                captions.append(f"{heading} (figure {len(captions) + 1})")
+                output.setdefault("metadata", {}).setdefault("image/png", {})["alt"] = captions[-1]
+    return captions
+
+
 def body_of(notebook: NotebookNode) -> str:
     """Return the cells of a notebook as HTML: code folded away, formulas as MathML."""
     from jinja2 import FileSystemLoader, pass_context
@@ -108,16 +121,21 @@ def _overview(rows: Sequence[Mapping[str, str]]) -> dict[str, Any]:
     return drawn
 
 
+def _key_of(row: Mapping[str, str]) -> str:
+    """Return the key of the run that a row comes from, as its command has it."""
+    return row.get("command", "").rpartition("run@")[2]
+
+
 def write_report(
     folder: Path, *, pages: Iterable[Page], rows: Sequence[Mapping[str, str]], first: Sequence[Mapping[str, str]] = ()
 ) -> None:
-    """Write index.html, a page for each notebook, the figures and one style sheet into a folder, replacing it.
+    """Write index.html, a page for each notebook and for each task and method, figures and a style sheet into a folder.
 
     Args:
-        folder: where they go.
+        folder: where they go, replacing it. Files that rows name stand beside it and are linked to where they exist.
         pages: an executed notebook for each.
         rows: the table of results, as its CSV has it.
-        first: those of the rows that open the index.
+        first: those of the rows that open the index; ten are shown.
     """
     import matplotlib.pyplot as plt
     import nbformat
@@ -127,29 +145,42 @@ def write_report(
     environment.filters |= {"number": number, "percent": percent}
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "figures").mkdir(parents=True)
+
+    def write(name: str, template: str, **values: Any) -> None:
+        (folder / name).write_text(environment.get_template(template).render(**values), encoding="utf-8")
+
     overview = _overview(rows)
     for task, drawn in overview.items():
         drawn.savefig(folder / "figures" / f"{task}.svg", metadata={"Date": None})
         plt.close(drawn)
-    entries = []
+    entries: dict[str, dict[str, Any]] = {}
     for page in pages:
         notebook = nbformat.read(page.notebook, as_version=4)
-        entry: dict[str, Any] = {
-            "page": page,
-            "title": title_of(notebook),
-            "scalars": _scalars(page.metrics),
-            "figures": [],
-        }
-        for count, png in enumerate(pictures_of(notebook), start=1):
-            entry["figures"].append(f"figures/{page.key}-{count}.png")
-            (folder / entry["figures"][-1]).write_bytes(png)
-        html = environment.get_template("page.html").render(entry=entry, body=body_of(notebook))
-        (folder / f"{page.key}.html").write_text(html, encoding="utf-8")
-        entries.append(entry)
-    index = environment.get_template("index.html").render(entries=entries, rows=rows, first=first, tasks=list(overview))
-    (folder / "index.html").write_text(index, encoding="utf-8")
+        entry = {"page": page, "title": title_of(notebook), "scalars": _scalars(page.metrics), "figures": []}
+        for count, (png, caption) in enumerate(zip(pictures_of(notebook), captioned(notebook), strict=True), start=1):
+            entry["figures"].append((f"figures/{page.key}-{count}.png", caption))
+            (folder / entry["figures"][-1][0]).write_bytes(png)
+        write(f"{page.key}.html", "page.html", entry=entry, body=body_of(notebook))
+        entries[page.key] = entry
+    linked = [dict(row) | _links(row, folder, entries) for row in rows]
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in linked:
+        groups.setdefault((row["task"], row["method"]), []).append(row)
+    for (task, method), own in groups.items():
+        runs = [entries[key] for key in dict.fromkeys(row["key"] for row in own) if key in entries]
+        write(f"{task}.{method}.html", "method.html", task=task, method=method, rows=own, entries=runs)
+    opening = [row for row, plain in zip(linked, rows, strict=True) if plain in first][:10]
+    shown = {"entries": list(entries.values()), "groups": groups, "first": opening, "tasks": list(overview)}
+    write("index.html", "index.html", **shown)
     style = (TEMPLATES / "style.css").read_text(encoding="utf-8")
     (folder / "style.css").write_text(f"{style}\n{_code_colours()}\n", encoding="utf-8")
+
+
+def _links(row: Mapping[str, str], folder: Path, entries: Mapping[str, Any]) -> dict[str, str]:
+    """Return where a row's notebook and file are, seen from the report's folder; nothing for what is not there."""
+    key, file = _key_of(row), row.get("file", "")
+    there = bool(file) and (folder.parent / file).exists()
+    return {"key": key, "notebook": f"{key}.html" if key in entries else "", "href": f"../{file}" if there else ""}
 
 
 def number(value: Any) -> str:

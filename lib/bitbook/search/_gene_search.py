@@ -150,7 +150,7 @@ class GeneSearch:
         """Return points as files, evaluated in full: batch norms re-estimated, each file loaded back.
 
         again: images on which each is rounded once more, see `round_again`; 0 leaves it as the search saw it. Their
-        treatment is "rounded again" or "searched", their setting the divergence that the search saw.
+        mode is "rounded again" or "searched", their setting the divergence that the search saw.
         """
         train, policy = self.task.calibration_images().images, self.task.recipe.augmentation
         calibration = training.sample(train, training.IMAGES, policy=policy, seed=self.seed)
@@ -162,8 +162,8 @@ class GeneSearch:
                 coded = round_again(self.genes, point.genes, self.network, own)
             mantissa = self.genes.mantissa(point.genes)
             compressed = assemble(self.network, coded, calibration=calibration, mantissa=mantissa)
-            treatment = "rounded again" if again else "searched"
-            return compressed, {"setting": point.divergence, "treatment": treatment, **index_sizes(coded)}
+            mode = "rounded again" if again else "searched"
+            return compressed, {"setting": point.divergence, "mode": mode, **index_sizes(coded)}
 
         names = {hashlib.sha256(repr(p.genes).encode()).hexdigest()[:16] + ".bitbook": partial(made, p) for p in points}
         kept = Cache(self.folder / f"members-{again}", self.identity | {"again": again})

@@ -16,7 +16,7 @@ from bitbook.compression._baseline import on_grid
 from bitbook.compression._compensate import Factors, compensate
 
 NETWORK = 3  # genes of the whole network; then one of each layer
-PRICES = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3)  # of a bit where weights are rounded, see `compensate`
+RATE_WEIGHTS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3)  # of a bit where weights are rounded, see `compensate`
 MANTISSAS = (10, 8, 7, 6, 5, 4)  # bits that stored float16 numbers keep
 OFF = 6  # places that a layer's step may lie off the network's, either way
 OCTAVE = 8  # steps tried to a factor of two
@@ -63,17 +63,17 @@ class Genes:
     @property
     def bounds(self) -> tuple[np.ndarray, np.ndarray]:
         """The least and the greatest value of each gene."""
-        high = [len(self.steps), len(PRICES), len(MANTISSAS)] + [2 * OFF + 1] * len(self.tensors)
+        high = [len(self.steps), len(RATE_WEIGHTS), len(MANTISSAS)] + [2 * OFF + 1] * len(self.tensors)
         return np.zeros(len(high), np.int64), np.array(high) - 1
 
-    def uniform(self, step: int, *, price: int = 2, mantissa: int = 0) -> np.ndarray:
+    def uniform(self, step: int, *, rate_weight: int = 2, mantissa: int = 0) -> np.ndarray:
         """Return the genes that give all layers the same step: a plain sweep's candidate."""
-        return np.array([step, price, mantissa] + [OFF] * len(self.tensors), np.int64)
+        return np.array([step, rate_weight, mantissa] + [OFF] * len(self.tensors), np.int64)
 
     def keys(self, genes: Iterable[int]) -> list[Key]:
-        """Return all that each layer's levels depend on, as numbers: layer, price, step."""
-        step, price, _, *own = (int(gene) for gene in genes)
-        return [(i, price, min(max(step + off - OFF, 0), len(self.steps) - 1)) for i, off in enumerate(own)]
+        """Return all that each layer's levels depend on, as numbers: layer, rate_weight, step."""
+        step, rate_weight, _, *own = (int(gene) for gene in genes)
+        return [(i, rate_weight, min(max(step + off - OFF, 0), len(self.steps) - 1)) for i, off in enumerate(own)]
 
     def mantissa(self, genes: Iterable[int]) -> int:
         """Return the bits that stored numbers keep."""
@@ -84,7 +84,7 @@ class Genes:
 
         tensor, factors: instead of the layer's own.
         """
-        layer, price, step = key
+        layer, rate_weight, step = key
         name, scale = self.layers[layer], self.steps[step]
         tensor = self.tensors[name] if tensor is None else tensor
         factors = self.factors.get(name) if factors is None else factors
@@ -94,7 +94,7 @@ class Genes:
         largest = int(np.abs(levels).max())
         book = {"levels": np.arange(-largest, largest + 1)}
         coded = Coded({name: ScalarCode(levels + largest, "levels", scale)}, book)
-        found = compensate({name: tensor}, coded, {name: factors}, price=PRICES[price]).codes[name]
+        found = compensate({name: tensor}, coded, {name: factors}, rate_weight=RATE_WEIGHTS[rate_weight]).codes[name]
         return found.indices.astype(np.int16) - np.int16(largest)
 
     def coded(self, keys: Sequence[Key], levels: Sequence[np.ndarray]) -> Coded:

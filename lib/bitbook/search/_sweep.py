@@ -15,7 +15,7 @@ from bitbook.files import Cache
 from bitbook.networks import checksum
 from bitbook.tasks import Task
 
-TREATMENTS = ("plain", "re-estimated", "compensated")
+MODES = ("plain", "re-estimated", "compensated")
 Coding = Callable[[Mapping[str, np.ndarray], float], Coded]
 
 
@@ -29,7 +29,7 @@ class Candidate:
 
     file: Path
     setting: float
-    treatment: str
+    mode: str
     shared: int
     fixed_bytes: float
     huffman_bytes: float
@@ -45,40 +45,41 @@ def sweep(
     settings: Iterable[float],
     *,
     folder: Path,
-    treatments: Iterable[str] = TREATMENTS,
-    price: float = 0.0,
+    modes: Iterable[str] = MODES,
+    rate_weight: float = 0.0,
     images: int = 2000,
     seed: int = 0,
 ) -> list[Candidate]:
-    """Try every setting, keep each file in the folder, and return what each costs, by treatment and setting.
+    """Try every setting, keep each file in the folder, and return what each costs, by mode and setting.
 
-    coding: turns weights and a setting into codes. treatments: "plain" (nearest values, batch
-    norm as it was), "re-estimated" (nearest values, batch norm re-estimated), "compensated" (indices chosen for the
-    layers' outputs at this price of a bit, see `compensate`, and batch norm re-estimated). images: how many augmented
-    training images the divergence and the layers' inputs are taken on. A stopped sweep resumes: what has its record in
-    the folder is not evaluated again. Raises ValueError where there is no setting, and for an unknown treatment.
+    coding: turns weights and a setting into codes. modes: "plain" (nearest values, batch norm as it was),
+    "re-estimated" (nearest values, batch norm re-estimated), "compensated" (GPTQ rounding at this rate-distortion
+    weight, see `compensate`, and batch norm re-estimated). images: how many augmented training images the divergence
+    and the layers' inputs are taken on. A stopped sweep resumes: what has its record in the folder is not evaluated
+    again. Raises ValueError where there is no setting, and for an unknown mode.
     """
     settings = sorted({s.item() if isinstance(s, np.generic) else s for s in settings})
-    treatments = sorted(set(treatments))
+    modes = sorted(set(modes))
     if not settings:
         raise ValueError("a sweep needs at least one setting: the range given is empty")
-    if unknown := [t for t in treatments if t not in TREATMENTS]:
-        raise ValueError(f"treatments are {', '.join(TREATMENTS)}, not {', '.join(unknown)}")
+    if unknown := [t for t in modes if t not in MODES]:
+        raise ValueError(f"modes are {', '.join(MODES)}, not {', '.join(unknown)}")
     tensors = weight_tensors(network)
     identity = {"network": checksum(network.state_dict()), "task": task.name, "images": images, "seed": seed}
     divergence = cache(lambda: Divergence(network, task, images=images, seed=seed))
     factors = cache(lambda: {n: factored(m) for n, m in input_moments(network, divergence().images).items()})
     calibration = cache(lambda: task.calibration(seed=seed))  # drawn once for all settings
 
-    def made(setting: float, treatment: str) -> tuple[Compressed, dict]:
+    def made(setting: float, mode: str) -> tuple[Compressed, dict]:
         coded = coding(tensors, setting)
-        if treatment == "compensated":
-            coded = compensate(tensors, coded, factors(), price=price)
-        compressed = assemble(network, coded, calibration=None if treatment == "plain" else calibration())
-        return compressed, {"setting": setting, "treatment": treatment, **index_sizes(coded)}
+        if mode == "compensated":
+            coded = compensate(tensors, coded, factors(), rate_weight=rate_weight)
+        compressed = assemble(network, coded, calibration=None if mode == "plain" else calibration())
+        return compressed, {"setting": setting, "mode": mode, **index_sizes(coded)}
 
-    names = {f"{s!r}-{t}.bitbook": partial(made, s, t) for t in treatments for s in settings}
-    return kept_candidates(Cache(folder, identity | {"price": price}), names, lambda file: divergence()(file))
+    names = {f"{s!r}-{t}.bitbook": partial(made, s, t) for t in modes for s in settings}
+    kept = Cache(folder, identity | {"rate_weight": rate_weight})
+    return kept_candidates(kept, names, lambda file: divergence()(file))
 
 
 def kept_candidates(

@@ -19,10 +19,10 @@ def optimal_layers(tensors: Mapping[str, np.ndarray], k: int | Mapping[str, int]
 
 
 def entropy_constrained_layers(tensors: Mapping[str, np.ndarray], step: float) -> Coded:
-    """Return the codes of least squared error plus the price of the coded bits, layer by layer.
+    """Return the codes of least squared error plus weighted coded bits, layer by layer.
 
-    step: sets the price: that at which a uniform quantiser of this step, in units of the layer's standard deviation,
-    trades squared error for bits. Raises ValueError for a step that is not above zero.
+    step: sets the rate-distortion weight: that at which a uniform quantiser of this step, in units of the layer's
+    standard deviation, trades squared error for bits. Raises ValueError for a step that is not above zero.
     """
     clusters = {}
     for name, tensor in tensors.items():

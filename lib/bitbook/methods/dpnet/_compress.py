@@ -14,7 +14,7 @@ STEPS = tuple(np.geomspace(0.15, 1.5, 8))  # of the layer's standard deviation: 
 
 
 def entropy_constrained_options(tensors: Mapping[str, np.ndarray], steps: tuple[float, ...] = STEPS) -> list[Coded]:
-    """Return the network clustered at several prices of a bit, those of uniform quantisers with these steps.
+    """Return the network clustered at several rate-distortion weights, those of uniform quantisers with these steps.
 
     steps: in units of each layer's standard deviation, so that options span the same rates in every layer.
     """
@@ -28,7 +28,7 @@ def compress(
     k: int | None = None,
     budget: int | None = None,
     rounding: str = "compensated",
-    price: float = 0.1,
+    rate_weight: float = 0.1,
     images: int = 1000,
     seed: int = 0,
 ) -> Compressed:
@@ -36,7 +36,7 @@ def compress(
 
     Either k, the optimal clusters of every layer, or budget, the most bytes of the file: each layer then gets the
     entropy-constrained clusters that serve the whole network's outputs best. rounding: "nearest" values, or
-    "compensated" at this price of a bit, see `compensate`. images: augmented training images for both. Raises
+    "compensated" at this rate-distortion weight, see `compensate`. images: augmented training images for both. Raises
     ValueError unless exactly one of k and budget is given, and for a budget that no file keeps.
     """
     if (k is None) == (budget is None):
@@ -47,10 +47,10 @@ def compress(
     divergence = Divergence(network, task, images=images, seed=seed)
     moments = input_moments(network, divergence.images) if rounding == "compensated" else {}
     if k is not None:
-        coded = compensate(tensors, optimal_layers(tensors, k), moments, price=price)
+        coded = compensate(tensors, optimal_layers(tensors, k), moments, rate_weight=rate_weight)
         return assemble(network, coded, calibration=calibration)
     options = entropy_constrained_options(tensors)
-    table = rate_distortion_table(network, tensors, options, divergence, moments=moments, price=price)
+    table = rate_distortion_table(network, tensors, options, divergence, moments=moments, rate_weight=rate_weight)
     most = budget
     while True:
         file = assemble(network, table.within(most), calibration=calibration)

@@ -159,7 +159,7 @@ class BinSearch:
         def made(solution: Solution | Merged) -> tuple[Compressed, dict]:
             file = self.compressed(solution)
             sizes = index_sizes(Coded(file.codes, file.codebooks), {"shared": self.counts(solution)})
-            return file, {"setting": _parts(solution)[0].k, "treatment": "plain", **sizes}
+            return file, {"setting": _parts(solution)[0].k, "mode": "plain", **sizes}
 
         names = {}
         for solution in solutions:

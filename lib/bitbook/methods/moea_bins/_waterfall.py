@@ -23,21 +23,21 @@ def waterfall(
     target: float,
     fewest: int,
     bins: int,
-    price: float = 0.1,
+    rate_weight: float = 0.1,
     again: int = 500,
 ) -> dict[str, float]:
     """Return the bytes of the file after each step, by the step's name, without steps that do not reach the target.
 
     search: over genes, evolved; its images and folder are used. target: the divergence allowed, nats an image. fewest,
     bins: bounds of k; its least value that reaches the target is found by bisection, as if divergence fell with k.
-    price: of a bit in compensated rounding. again: images for `round_again`; 0 leaves that step out.
+    rate_weight: the rate-distortion weight of GPTQ rounding. again: images for `round_again`; 0 leaves that step out.
 
     Files whose indices have fixed length or Huffman codes are not written: the coded indices of the real file are
     replaced by their length, without a table for the Huffman code. From batch norm on bins are not merged by trial,
     which costs hundreds of passes and gives little once indices are entropy-coded.
     """
     fast, task, genes = search.cost.divergence, search.task, search.genes
-    settings = {"target": target, "fewest": fewest, "bins": bins, "price": price, "again": again}
+    settings = {"target": target, "fewest": fewest, "bins": bins, "rate_weight": rate_weight, "again": again}
     records = Cache(search.folder / f"waterfall-{target!r}", search.identity | settings)
     tensors = weight_tensors(search.network)
     bar = tqdm(desc="waterfall", unit="trial")
@@ -60,7 +60,7 @@ def waterfall(
         return tried(f"re-estimated {k}", lambda: shared_bins(tensors, k))
 
     def compensated(k: int) -> dict[str, float]:
-        make = lambda: compensate(tensors, shared_bins(tensors, k), genes.factors, price=price)  # noqa: E731
+        make = lambda: compensate(tensors, shared_bins(tensors, k), genes.factors, rate_weight=rate_weight)  # noqa: E731
         return tried(f"compensated {k}", make)
 
     steps: dict[str, float] = {}

@@ -1,0 +1,67 @@
+"""What others published, and a run's fronts compared with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+from bitbook.pipeline._layout import root
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from bitbook.tasks import Task
+
+
+def claims(task: Task, *methods: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return rows of published/claims.csv: those of the methods, and the files of peers on the task's own network."""
+    import pandas as pd
+
+    rows = pd.read_csv(root() / "published" / "claims.csv")
+    peers = rows[(rows.kind == "peer") & (rows.task == task.name) & (rows.paper_ratio > 1)]
+    return rows[rows.method.isin(methods)], peers
+
+
+def draw_fronts(table: pd.DataFrame, task: Task, float_values: Mapping[str, float], peers: pd.DataFrame) -> Axes:
+    """Draw the headline metric of each variant's files against their bytes, with the peers' files.
+
+    Args:
+        table: with columns variant, file_bytes and the task's metrics.
+        task: the task.
+        float_values: the metrics of the float network.
+        peers: as `claims` returns them.
+    """
+    from bitbook.report import figures
+
+    name = task.headline
+    curves = {variant: (group.file_bytes, group[name]) for variant, group in table.groupby("variant", sort=False)}
+    points = {method: (group.paper_bytes, group.paper_value) for method, group in peers.groupby("method")}
+    level = ("float network", float_values[name])
+    limits = (level[1] - 0.08, level[1] + 0.005)
+    return figures.fronts(curves, ylabel=name, points=points, level=level, ylim=limits)
+
+
+def at_equal_value(table: pd.DataFrame, task: Task, peers: pd.DataFrame) -> pd.DataFrame:
+    """Return the bytes that each variant's front needs at the headline metric of each peer's file.
+
+    Args:
+        table: with columns variant, file_bytes and the task's metrics.
+        task: the task.
+        peers: as `claims` returns them.
+
+    Returns:
+        Columns ours, peer, value, peer_bytes, our_bytes and saved, a fraction of the peer's bytes; the last two are
+        empty where the value is above a front's best file, or below its smallest.
+    """
+    from bitbook.compression import bytes_at
+
+    named = {"method": "peer", "paper_value": "value", "paper_bytes": "peer_bytes"}
+    fronts = table[["variant"]].drop_duplicates().set_axis(["ours"], axis=1)
+    found = fronts.merge(peers[list(named)].rename(columns=named), how="cross")
+    groups = {variant: (group.file_bytes, group[task.headline]) for variant, group in table.groupby("variant")}
+    sizes = [bytes_at(*groups[row.ours], row.value) for row in found.itertuples()]
+    found = found.assign(our_bytes=[float("nan") if size is None else size for size in sizes])
+    return found.assign(saved=1 - found.our_bytes / found.peer_bytes)
