@@ -82,7 +82,7 @@ def test_rows_are_inserted_and_updated_and_never_dropped(project, add_run, file,
     assert (rows["v"]["sha256"], rows["v"]["file"]) == (sha256, f"published/files/digits-{sha256[:12]}.bitbook")
     assert (project.folder / rows["v"]["file"]).stat().st_size == int(rows["v"]["file_bytes"])
     assert (project.folder / "published/fronts/tiny-a.csv").exists()
-    assert (project.folder / "published/notebooks/tiny-a.ipynb").exists()
+    assert not (project.folder / "published/notebooks").exists()  # of digits, which `dvc repro` makes in minutes
     assert "1 results inserted or updated" in capsys.readouterr().out
 
 
@@ -146,7 +146,8 @@ def test_equal_files_are_kept_once(project, add_run):
     assert len(list((project.folder / "published/files").iterdir())) == 1
 
 
-def test_notebooks_are_those_of_first_seeds(project, add_run):
+def test_notebooks_are_those_of_first_seeds(project, add_run, monkeypatch):
+    monkeypatch.setattr(publish, "AT_HAND", ())
     results = Results(project.folder / "elsewhere")
     for seed in range(2):
         add_run(results, f"x-s{seed}")

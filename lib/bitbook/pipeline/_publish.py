@@ -21,6 +21,7 @@ from bitbook.pipeline._params import check_name, read_params
 
 PROVENANCE = ("seconds", "hardware", "commit", "command", "test_reads")
 COLUMNS = (*collect.COLUMNS[:-1], *PROVENANCE[:4], "file", "test_reads", "sha256")
+AT_HAND = {"digits"}  # tasks whose notebooks `dvc repro` makes in minutes
 LARGEST = 500_000  # bytes of a file that Git is asked to keep
 TOLERANCE = 0.002  # of a value that another machine reports and this one measures
 
@@ -109,8 +110,9 @@ def publish(rows: Iterable[Mapping[str, Any]]) -> int:
 
     A row is known by task, method and variant. One over fewer seeds than the published one does not replace it. Every
     row names the bytes and the SHA-256 of the first seed's file. The file itself is kept where published/main.csv names
-    the row and it has fewer than LARGEST bytes, files of equal content once. Notebooks are those of first seeds. All is
-    done in a copy of the folder, which then takes its place: what is stopped halfway has done nothing.
+    the row and it has fewer than LARGEST bytes, files of equal content once. Notebooks are those of first seeds, but for
+    tasks that are AT_HAND. All is done in a copy of the folder, which then takes its place: what is
+    stopped halfway has done nothing.
 
     Args:
         rows: What `local_rows` or `imported_rows` returned.
@@ -154,7 +156,7 @@ def _insert(rows: list[Mapping[str, Any]], folder: Path) -> int:
         results = Results(one["file"].parents[2])
         if (front := one["file"].parent / "front.csv").exists():
             write_atomically(folder / "fronts" / f"{one['key']}.csv", front.read_bytes())
-        if seed_of(one["key"]) == 0 and results.executed(one["key"]).exists():
+        if one["task"] not in AT_HAND and seed_of(one["key"]) == 0 and results.executed(one["key"]).exists():
             shown = provenance.executed_notebook(results, one["key"])
             write_atomically(folder / "notebooks" / f"{one['key']}.ipynb", shown)
     tables.write(folder / "table.csv", (table[name] for name in sorted(table)), COLUMNS)
