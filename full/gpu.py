@@ -24,18 +24,18 @@ import numpy as np
 import torch
 import yaml
 from bitbook import codes, datasets, tasks, training
-from bitbook.compression import Retraining, measure
+from bitbook.compression import Divergence, Retraining, front, measure, pick
 from bitbook.files import write_atomically
-from bitbook.methods import dpnet
+from bitbook.methods import admm, dpnet, moea_bins, permuted_vq, self_compression
 from bitbook.pipeline import _provenance as provenance
 from bitbook.pipeline._collect import rows_of
 from bitbook.pipeline._layout import Results
 from bitbook.pipeline._tables import to_json
+from bitbook.search import GeneSearch, spread_evenly
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 PIECE, TOTAL = 15 * 2**20, 62 * 2**20  # bytes of a packed file, and of all of them
-COUNTING = "deep-k-means"  # the paper's way of counting that stands beside the real ratio
 PACKING = 20.0  # seconds kept for packing
 PROBE = 24  # steps that are timed, after as many to warm up
 SMOKE = {"train": 32, "test": 32, "batch": 16, "tested": 4}  # images, a batch, attacked images
@@ -128,16 +128,26 @@ class Run:
         write_atomically(path.with_suffix(".json"), to_json(about))
         path.with_suffix(".partial").replace(path)
 
-    def row(self, compressed: codes.Compressed, variant: str, float_values: Mapping[str, float], epochs: int) -> dict:
-        """Save a compressed network, load it back, measure it once, and add its row to the table."""
+    def row(
+        self,
+        compressed: codes.Compressed,
+        variant: str,
+        float_values: Mapping[str, float],
+        epochs: int,
+        *,
+        method: str = "dpnet",
+        counting: str = "",
+    ) -> dict:
+        """Save a compressed network, load it back, measure it once, and add its row; counting: the paper's own way."""
         path = self.folder / f"{variant.replace(', ', '-').replace(' ', '-')}.bitbook"
         compressed.save(path)
         values = measure([path], self.task, folder=self.work / "tested")[path]
         headline = self.task.headline
-        row = {"task": self.task.name, "method": "dpnet", "variant": f"{variant}, {epochs} epochs, GPU"}
+        row = {"task": self.task.name, "method": method, "variant": f"{variant}, {epochs} epochs, GPU"}
         row |= {"metric": headline, "float_value": float_values[headline], "value": values[headline]}
         row |= {"file_bytes": path.stat().st_size, "ratio": codes.load(path).ratio}
-        row |= {"paper_ratio": codes.recount(compressed, COUNTING)[0].ratio, "paper_counting": COUNTING}
+        paper = codes.recount(compressed, counting)[0].ratio if counting else None
+        row |= {"paper_ratio": paper, "paper_counting": counting}
         self.rows.append(row | {"epochs": epochs, "file": path.name})
         return values
 
@@ -183,7 +193,9 @@ def combined(run: Run) -> dict[str, Any]:
     options["epochs"] = run.epochs(network, share=0.7, cost=1.3, objective=training.distillation(network))
     schedule = dpnet.Schedule(**options)
     compressed = dpnet.combined(network, run.task, schedule, seed=run.entry["seed"], folder=run.work)
-    values = run.row(compressed, f"combined, {schedule.ratio:g}x", float_values, schedule.epochs)
+    values = run.row(
+        compressed, f"combined, {schedule.ratio:g}x", float_values, schedule.epochs, counting="deep-k-means"
+    )
     return {**values, "float": float_values, "epochs": schedule.epochs, "ratio": compressed.ratio}
 
 
@@ -207,13 +219,118 @@ def robust(run: Run) -> dict[str, Any]:
     )
     own = {"attack": attack, "seed": seed, "folder": run.work / "DPQ"}
     compressed = dpnet.compress_robust(float_, run.task, scheme, options, **own)
-    values = run.row(compressed, f"robust, DPQ, k={entry['k']}", float_values, entry["dpq_epochs"])
+    values = run.row(
+        compressed, f"robust, DPQ, k={entry['k']}", float_values, entry["dpq_epochs"], counting="deep-k-means"
+    )
     module = compressed.to_module().to(training.device())
     attacked["DPQ"] = dpnet.accuracies(module, images, labels, attack=strongest, seed=seed, batch_size=500)
     return {**values, "float": float_values, "accuracies": attacked, "epochs": epochs, "ratio": compressed.ratio}
 
 
-KINDS: Mapping[str, Callable[[Run], dict]] = {"float": float_network, "combined": combined, "robust": robust}
+def bins(run: Run) -> dict[str, Any]:
+    """Search one bin count as the MOEA paper does, and merge the smallest solution that loses no F1."""
+    network, float_values = run.network()
+    entry = run.entry
+    bounds = {"fewest": entry["fewest_bins"], "bins": entry["bins"], "images": entry["images"]}
+    search = moea_bins.BinSearch(network, run.task, **bounds, seed=entry["seed"], folder=run.work / "search")
+    history = search.evolve(population=entry["population"], generations=entry["generations"])
+    found = search.front(search.solutions(history[-1].front_genes[:, 0]))
+    kept = search.reaching(found) or [min(found, key=lambda solution: solution.loss)]
+    tolerance = max(0.0, kept[0].loss - search.reference)
+    made = {"NSGA-II": kept[0], "NSGA-II + merge": search.merge(kept[0], tolerance=tolerance)}
+    rows = {
+        name: run.row(search.compressed(solution), name, float_values, 0, method="moea_bins", counting="moea")
+        for name, solution in made.items()
+    }
+    return {"files": rows, "float": float_values, "evaluated": search.evaluated, "tolerance": tolerance}
+
+
+def layers(run: Run) -> dict[str, Any]:
+    """Search grid steps layer by layer, and take the file of least divergence at each ratio."""
+    network, float_values = run.network()
+    entry, images = run.entry, run.entry["images"]
+    steps = {"finest": entry["finest"], "coarsest": entry["coarsest"]}
+    search = GeneSearch(network, run.task, **steps, images=images, seed=entry["seed"], folder=run.work / "search")
+    search.evolve(population=entry["parents"], evaluations=entry["candidates"])
+    compare = Divergence(network, run.task, images=images, seed=entry["seed"])
+    members = front(search.members(spread_evenly(search.front(), entry["members"]), compare, again=entry["again"]))
+    original, rows = 4 * sum(value.numel() for value in network.parameters()), {}
+    for ratio in entry["ratios"]:
+        if best := pick(members, original / ratio):
+            file = codes.load(best.file)
+            rows[f"{ratio:g}"] = run.row(file, f"search, {ratio:g}x", float_values, 0, method="moea_bins")
+    return {"files": rows, "float": float_values, "evaluated": search.evaluated}
+
+
+def vector(run: Run) -> dict[str, Any]:
+    """Permute, quantise by blocks and fine-tune, in one of the paper's regimes."""
+    network, float_values = run.network()
+    entry = run.entry
+    blocks = permuted_vq.Blocks(**entry["blocks"])
+    epochs = run.epochs(network, share=0.5, cost=1.5, objective=training.distillation(network))  # half is the search
+    tuning = Retraining(
+        epochs=epochs, learning_rate=entry["learning_rate"], optimiser="adam", precision=entry["precision"]
+    )
+    compressed = permuted_vq.compress(
+        network, run.task, blocks, tuning=tuning, seed=entry["seed"], folder=run.work / "tune"
+    )
+    values = run.row(compressed, entry["regime"], float_values, epochs, method="permuted_vq", counting="pqf")
+    return {**values, "float": float_values, "epochs": epochs, "ratio": compressed.ratio}
+
+
+def pruned(run: Run) -> dict[str, Any]:
+    """Prune by ADMM, cluster what is left, and quantise it round by round."""
+    network, float_values = run.network()
+    entry = run.entry
+    epochs = run.epochs(network, share=0.85, cost=1.2, objective=training.distillation(network))
+    part = [max(1, round(share * epochs)) for share in (0.35, 0.3, 0.05, 0.25, 0.05)]
+    trainings = [
+        admm.Training(epochs=count, learning_rate=entry["learning_rate"], rounds=rounds, rho=entry["rho"], growth=1.1)
+        for count, rounds in zip(part, (2 * part[0], 1, 4, 8, 1), strict=True)
+    ]
+    schedule = admm.Schedule(
+        prune=(admm.Pruning(constraint=admm.GlobalCardinality(entry["left"]), admm=trainings[0], masked=trainings[1]),),
+        cluster=admm.FreeClusters({"*.weight": entry["levels"]}),
+        clustering=trainings[2],
+        freezing=trainings[3],
+        tuning=trainings[4],
+        ramp=0.6,
+        share=0.8,
+        batch_size=entry["batch_size"],
+    )
+    stage = admm.run(network, run.task, schedule, seed=entry["seed"], folder=run.work)["clustered"]
+    compressed = admm.compressed(stage, network, run.task, seed=entry["seed"])
+    values = run.row(compressed, f"clustered, {entry['left']:,} weights", float_values, sum(part), method="admm")
+    return {**values, "float": float_values, "epochs": sum(part), "ratio": compressed.ratio}
+
+
+def self_compressed(run: Run) -> dict[str, Any]:
+    """Train a network to compress itself."""
+    network, float_values = run.network()
+    entry = run.entry
+    epochs = run.epochs(network, share=0.8, cost=1.4, objective=training.distillation(network))
+    recipe = dataclasses.replace(
+        run.task.recipe, epochs=epochs, optimiser="adam", learning_rate=1e-3, weight_decay=5e-4
+    )
+    scheme = self_compression.SelfCompression(gamma=entry["gamma"], charge=entry["charge"])
+    own = {"distil": 0.8, "seed": entry["seed"], "folder": run.work}
+    compressed, records = self_compression.compress(network, run.task, scheme, recipe, **own)
+    variant = f"{entry['charge']}, gamma {entry['gamma']:g}"
+    values = run.row(compressed, variant, float_values, epochs, method="self_compression")
+    left = records[-1].weights / records[0].weights
+    return {**values, "float": float_values, "epochs": epochs, "ratio": compressed.ratio, "weights_left": left}
+
+
+KINDS: Mapping[str, Callable[[Run], dict]] = {
+    "float": float_network,
+    "combined": combined,
+    "robust": robust,
+    "bins": bins,
+    "layers": layers,
+    "permuted_vq": vector,
+    "admm": pruned,
+    "self_compression": self_compressed,
+}
 
 
 def small_data(load: Callable[..., datasets.Dataset], side: int) -> Callable[..., datasets.Dataset]:
