@@ -110,9 +110,9 @@ def publish(rows: Iterable[Mapping[str, Any]]) -> int:
 
     A row is known by task, method and variant. One over fewer seeds than the published one does not replace it. Every
     row names the bytes and the SHA-256 of the first seed's file. The file itself is kept where published/main.csv names
-    the row and it has fewer than LARGEST bytes, files of equal content once. Notebooks are those of first seeds, but for
-    tasks that are AT_HAND. All is done in a copy of the folder, which then takes its place: what is
-    stopped halfway has done nothing.
+    the row and it has fewer than LARGEST bytes, files of equal content once. Notebooks are those of first seeds, except
+    those of tasks AT_HAND. All is done in a copy of the folder, which then takes its place: what is stopped halfway has
+    done nothing.
 
     Args:
         rows: What `local_rows` or `imported_rows` returned.
