@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable
 
 import bitbook
+import numpy as np
 import pytest
 import torch
 from bitbook import networks
@@ -310,6 +311,19 @@ def _with(value: float, where: str) -> nn.Module:
 def test_what_makes_no_sense_is_refused_before_work_starts(network, options, message):
     with pytest.raises(ValueError, match=message):
         bitbook.compress(network, **options)
+
+
+def test_without_data_every_weight_has_the_nearest_value_of_the_grid():
+    network = nn.Sequential(
+        nn.Conv2d(3, 16, 3), nn.BatchNorm2d(16), nn.Conv2d(16, 16, 3, groups=16), nn.Conv2d(16, 9, 1)
+    )
+    file = bitbook.compress(network, ratio=5, progress=False)
+    for name, value in file.decode().items():
+        if name in file.codes:
+            grid = np.unique(file.codebooks[file.codes[name].codebook].astype(np.float32))
+            weights = dict(network.named_parameters())[name].detach().numpy()
+            error = np.abs(weights[..., None] - grid).min(-1)
+            np.testing.assert_allclose(np.abs(value - weights), error, atol=1e-4)
 
 
 def test_tiny_weights_do_not_vanish():

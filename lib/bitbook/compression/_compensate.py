@@ -19,20 +19,19 @@ def compensate(
     moments: Mapping[str, Moments | Factors],
     *,
     rate_weight: float = 0.0,
-    passes: int = PASSES,
 ) -> Coded:
     """Return the same codes with indices that keep each layer's outputs close; codebooks and scales stay.
 
     tensors: the weights, by name, of at least the coded layers. moments: of `input_moments`, or already `factored`,
     which serves many codebooks; a layer without keeps its indices. rate_weight: what a bit may cost of squared
     error, in units of the squared mean distance between the values in use, where a uniform quantiser trades them at
-    about 0.1; zero takes no account of bits. passes: with a weight; one will do where the given indices are like those
-    to be found. Raises ValueError for codes of other kinds than scalar ones, alone or beside positions, and grids.
+    about 0.1; zero takes no account of bits. Raises ValueError for codes of other kinds than scalar ones, alone or
+    beside positions, and grids.
     """
     found = dict(coded.codes)
     for name in coded.codes.keys() & moments.keys():
         blocks = moments[name] if isinstance(moments[name], list) else factored(moments[name])
-        found[name] = _rounded(name, tensors[name], coded.codes[name], coded.codebooks, blocks, rate_weight, passes)
+        found[name] = _rounded(name, tensors[name], coded.codes[name], coded.codebooks, blocks, rate_weight)
     return Coded(found, coded.codebooks)
 
 
@@ -43,22 +42,16 @@ def factored(moments: Moments, *, damping: float = 0.01) -> Factors:
 
 
 def _rounded(
-    name: str,
-    tensor: np.ndarray,
-    code: Code,
-    codebooks: Mapping[str, np.ndarray],
-    blocks: Factors,
-    rate_weight: float,
-    passes: int,
+    name: str, tensor: np.ndarray, code: Code, codebooks: Mapping[str, np.ndarray], blocks: Factors, rate_weight: float
 ) -> Code:
     if isinstance(code, ScalarCode):
-        return _scalar(tensor, code, codebooks, blocks, rate_weight, passes)
+        return _scalar(tensor, code, codebooks, blocks, rate_weight)
     inner = getattr(code, "inner", None)
     if isinstance(inner, ScalarCode) and (inner.scales is None or not inner.scales.ndim):
         whole = np.zeros(code.shape, inner.indices.dtype)
         whole[code.positions] = inner.indices.ravel()
         found = _scalar(
-            tensor, dataclasses.replace(inner, indices=whole), codebooks, blocks, rate_weight, passes, code.positions
+            tensor, dataclasses.replace(inner, indices=whole), codebooks, blocks, rate_weight, code.positions
         )
         indices = found.indices[code.positions].reshape(inner.shape)
         return dataclasses.replace(code, inner=dataclasses.replace(inner, indices=indices))
@@ -68,7 +61,7 @@ def _rounded(
             rows, half = code.depths == depth, 1 << depth - 1
             scales = np.ldexp(np.float32(1), code.exponents[rows])
             levels = ScalarCode(values[rows].astype(np.int32) + half, "levels", scales)
-            found = _scalar(tensor[rows], levels, {"levels": np.arange(-half, half)}, blocks, rate_weight, passes)
+            found = _scalar(tensor[rows], levels, {"levels": np.arange(-half, half)}, blocks, rate_weight)
             values[rows] = found.indices.astype(np.int32) - half
         return dataclasses.replace(code, values=values)
     kind = f"{code.kind} code" + (f" of {inner.kind} codes" if inner else "")
@@ -81,7 +74,6 @@ def _scalar(
     codebooks: Mapping[str, np.ndarray],
     blocks: Factors,
     rate_weight: float,
-    passes: int,
     kept: np.ndarray | None = None,
 ) -> ScalarCode:
     """The code with other indices; kept: where weights are not zero for good."""
@@ -95,7 +87,7 @@ def _scalar(
     counts = np.bincount(np.searchsorted(values, given), minlength=len(values))
     spacing = np.average(np.gradient(values), weights=counts) if len(values) > 1 else 0.0
     borders = np.cumsum([len(block[0].order) for block in blocks])[:-1]
-    for _ in range(passes if rate_weight else 1):
+    for _ in range(PASSES if rate_weight else 1):
         options = {"code_lengths": code_lengths(counts), "rate_weight": rate_weight * spacing**2}
         columns = []
         for block, part, own in zip(blocks, *(np.split(x, borders, axis=1) for x in (weights, kept)), strict=True):

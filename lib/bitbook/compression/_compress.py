@@ -95,16 +95,8 @@ def compress(
     for name in list(moments):  # one after the other: both together would fill the memory
         factors[name] = factored(moments.pop(name))
 
-    found: list[Coded] = []
-
     def by_inputs(step: float, _: bool) -> tuple[Coded, dict]:
-        coded = grid(chosen.tensors, step)
-        if found:  # code lengths are those of the step before, so that one pass will do
-            book = coded.codebooks["grid"].astype(np.float64)
-            levels = {n: np.rint((w - book[0]) / step).clip(0, len(book) - 1) for n, w in found.pop().decode().items()}
-            coded = coded.with_indices({name: level.astype(np.uint16) for name, level in levels.items()})
-        found.append(compensate(chosen.tensors, coded, factors, rate_weight=RATE, passes=1))
-        return found[0], {}
+        return compensate(chosen.tensors, grid(chosen.tensors, step), factors, rate_weight=RATE), {}
 
     if k is None:
         trainable = [value for value in plain.parameters() if value.requires_grad] or list(plain.parameters())
