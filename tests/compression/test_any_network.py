@@ -300,7 +300,7 @@ def _with(value: float, where: str) -> nn.Module:
         (nn.Linear(4, 2), {"k": 2, "calibration": torch.rand(5, 3)}, "first batch"),
         (nn.Linear(4, 2), {"k": 2, "calibration": torch.rand(0, 4)}, "empty"),
         (nn.Linear(4, 2), {"k": 2, "calibration": torch.full((5, 4), torch.nan)}, "NaN or infinity"),
-        (nn.Linear(4, 2), {"k": 2, "calibration": [torch.full((5, 4), 3e38)]}, "weight: .* too large"),
+        (nn.Linear(4, 2), {"k": 2, "calibration": [torch.full((5, 4), 1e30)]}, "weight: .* too large"),
         (_with(torch.nan, "1.weight"), {"k": 2}, r"1\.weight holds NaN"),
         (_with(torch.inf, "0.bias"), {"k": 2}, r"0\.bias holds NaN"),
         (nn.Sequential(nn.LazyLinear(3)), {"k": 2}, r"0\.weight: a lazy layer"),
