@@ -53,6 +53,8 @@ def export(arguments: argparse.Namespace) -> int:
     if arguments.output.suffix != ".safetensors":
         raise ValueError(f"{arguments.output}: weights are exported as .safetensors; name the output so")
     decoded = load(arguments.file).decode()
+    if wide := [name for name, values in decoded.items() if values.dtype == np.complex128]:
+        raise ValueError(f"{', '.join(wide)}: safetensors holds no complex128")
     bar = tqdm(decoded.items(), desc="export", unit="tensor")
     state = {name: np.ascontiguousarray(values) for name, values in bar}
     write_atomically(arguments.output, serialise(state))

@@ -12,6 +12,7 @@ import torch
 from bitbook import networks
 from bitbook.compression import select
 from torch import nn
+from torch.nn.utils import prune
 from torch.nn.utils.rnn import pack_padded_sequence
 from torchvision import models
 
@@ -333,3 +334,79 @@ def test_tiny_weights_do_not_vanish():
     for options in ({"k": 16}, {"ratio": 3}):
         filled = bitbook.compress(network, **options, progress=False).to_module(into=fresh)
         assert (filled.weight - network.weight).norm() < 0.2 * network.weight.norm()
+
+
+class Standardised(nn.Conv2d):
+    """A convolution whose weights are standardised when it runs."""
+
+    def forward(self, x):
+        weight = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
+        return nn.functional.conv2d(x, weight / weight.std((1, 2, 3), keepdim=True), self.bias)
+
+
+class Scaled(nn.Linear):
+    """A linear layer with a scale of its own."""
+
+    def forward(self, x):
+        return nn.functional.linear(x, 10 * self.weight, self.bias / 100)
+
+
+def hooked() -> nn.Module:
+    network = nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Flatten(), nn.Linear(576, 32), nn.Linear(32, 4))
+    network[0].register_forward_hook(lambda layer, given, output: output - 1)
+    network[3].register_forward_pre_hook(lambda layer, given: (2 * given[0],))
+    return network
+
+
+@pytest.mark.parametrize(
+    "build",
+    [lambda: nn.Sequential(Standardised(3, 16, 3), nn.ReLU(), nn.Flatten(), Scaled(576, 32), nn.Linear(32, 4)), hooked],
+    ids=["own forward", "hooks"],
+)  # fmt: skip
+def test_layers_that_compute_something_else_are_not_taken_for_plain_ones(build):
+    torch.manual_seed(0)
+    network, images = build().eval(), torch.rand(300, 3, 8, 8)
+    file = bitbook.compress(network, ratio=4, calibration=images, progress=False)
+    expected, found = (x(images) for x in (network, file.to_module(into=copy.deepcopy(network))))
+    assert (found - expected).norm() < 0.05 * expected.norm()
+
+
+@pytest.mark.parametrize("calibration", [None, torch.rand(64, 3, 8, 8)], ids=["nothing", "data"])
+def test_batch_norms_that_share_numbers_or_are_looked_into_stay_as_they_are(calibration):
+    class Domains(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.head = nn.Conv2d(3, 4, 1), nn.Linear(4, 2)
+            self.one, self.other, self.seen = (nn.BatchNorm2d(4) for _ in range(3))
+            self.other.weight, self.other.bias = self.one.weight, self.one.bias
+            self.seen.register_forward_hook(lambda norm, given, output: output * norm.running_var[:, None, None])
+
+        def forward(self, x):
+            return self.head(self.seen(self.one(self.conv(x)) + self.other(self.conv(3 * x))).mean((2, 3)))
+
+    torch.manual_seed(0)
+    network, images = Domains(), torch.rand(64, 3, 8, 8)
+    for _ in range(50):
+        network.train()(images)
+    network.eval()
+    nn.init.uniform_(network.one.weight)
+    file = bitbook.compress(network, k=4096, calibration=calibration)
+    assert not file.batch_norm
+    expected, found = (x(images) for x in (network, file.to_module(into=copy.deepcopy(network))))
+    assert (found - expected).norm() < 0.05 * expected.norm()
+
+
+def test_pruned_layers_keep_their_zeros():
+    def build():
+        network = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4))
+        prune.random_unstructured(network[0], "weight", amount=0.5)
+        prune.l1_unstructured(network[0], "weight", amount=0.5)
+        return network
+
+    torch.manual_seed(0)
+    network, x = build(), torch.rand(5, 8)
+    file = bitbook.compress(network, k=256)
+    found = file.to_module(into=build())
+    assert file.original_parameters == 8 * 16 + 16 + 16 * 4 + 4
+    assert ((found[0].weight == 0) == (network[0].weight_mask == 0)).all()
+    torch.testing.assert_close(found(x), network(x), rtol=1e-2, atol=1e-3)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 import numpy as np
+import torch
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.parameter import is_lazy
@@ -56,7 +57,7 @@ def select(network: nn.Module, *, include: Sequence[str] = (), exclude: Sequence
     """
     names = {id(value): name for name, value in network.named_parameters()}
     chosen = {
-        names[id(value)] for module, name in layer_weights(network) if (value := getattr(module, name)) is not None
+        names[id(value)] for module, name in layer_weights(network) if id(value := getattr(module, name)) in names
     }
     embeddings = {names[id(m.weight)] for m in network.modules() if isinstance(m, _EMBEDDINGS)}
     for option, patterns in (("include", include), ("exclude", exclude)):
@@ -67,6 +68,8 @@ def select(network: nn.Module, *, include: Sequence[str] = (), exclude: Sequence
     for name, value in network.named_parameters():
         if is_lazy(value):
             raise ValueError(f"{name}: a lazy layer has no weights yet; run the network once before compressing it")
+        if value.is_meta:
+            raise ValueError(f"{name}: is on the meta device, without numbers; load the weights first")
         if any(fnmatchcase(name, pattern) for pattern in exclude):
             dense[name] = "excluded"
         elif name not in chosen and not any(fnmatchcase(name, pattern) for pattern in include):
@@ -81,6 +84,8 @@ def select(network: nn.Module, *, include: Sequence[str] = (), exclude: Sequence
             tensors[name] = value.detach().cpu().float().numpy()
             if not np.isfinite(tensors[name]).all():
                 raise ValueError(f"{name} holds NaN or infinity: mend the weights before compressing them")
+    if isinstance(network, torch.jit.ScriptModule):
+        raise ValueError("the network is scripted or traced: give the module that it was made of")
     if not tensors:
         raise ValueError(
             "the network has no weights to share: give one with convolutions or linear layers, or include="

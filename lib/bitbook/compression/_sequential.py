@@ -1,6 +1,7 @@
 """Layers rounded one after the other: inputs as the rounded layers before give them, targets of the float network."""
 
 import copy
+from collections import Counter
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -9,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from bitbook.compression._inputs import layer_inputs
+from bitbook.compression._inputs import is_torch_s_own, layer_inputs
+from bitbook.networks import batch_norms
 
 DAMPING = 0.01  # of the moments' diagonal, as a share of its mean
 SHARE = 0.5  # of the errors of earlier layers that a layer makes up for; all of it suits only the images at hand
@@ -64,11 +66,11 @@ def round_in_turn(
 
         return run
 
-    for name, module in network.named_modules():
+    for name, module in network.named_modules():  # hooks of the user's run after ours, on both halves
         if f"{name}.weight" in layers:
-            module.register_forward_hook(hook(f"{name}.weight", layers[f"{name}.weight"]))
-        elif isinstance(module, _BatchNorm):
-            module.register_forward_hook(_norm_hook)
+            module.register_forward_hook(hook(f"{name}.weight", layers[f"{name}.weight"]), prepend=True)
+    for norm in batch_norms(network).values():
+        norm.register_forward_hook(_norm_hook, prepend=True)
     with torch.inference_mode():
         network(torch.cat([images, images]))
     return biases
@@ -82,6 +84,8 @@ def watchable(network: nn.Module, images: Tensor) -> dict[str, bool]:
     axis.
     """
     network = copy.deepcopy(network).eval()
+    owners = Counter(id(module._parameters.get("bias")) for module in network.modules())
+    owners[id(None)] = 0
     runs: dict[str, list[bool]] = {}
     outputs: dict[str, Tensor] = {}
     free: dict[str, bool] = {}
@@ -91,7 +95,7 @@ def watchable(network: nn.Module, images: Tensor) -> dict[str, bool]:
             x = arguments[0]
             twins = len(x) % 2 == 0 and torch.allclose(*x.chunk(2), rtol=1e-3, atol=1e-5)
             runs.setdefault(name, []).append(twins and (isinstance(layer, nn.Linear) or x.ndim == 4))
-            outputs[name], free[name] = output, layer.bias is not None
+            outputs[name], free[name] = output, owners[id(layer.bias)] == 1
 
         return hook
 
@@ -101,10 +105,10 @@ def watchable(network: nn.Module, images: Tensor) -> dict[str, bool]:
 
     for name, module in network.named_modules():
         fits = isinstance(module, nn.Conv2d | nn.Linear) and module.weight[0].numel() <= MOST_INPUTS
-        if fits and getattr(module, "padding_mode", "zeros") == "zeros":
-            module.register_forward_hook(layer_hook(f"{name}.weight"))
-        elif isinstance(module, _BatchNorm):
-            module.register_forward_pre_hook(norm_hook)
+        if fits and getattr(module, "padding_mode", "zeros") == "zeros" and is_torch_s_own(module):
+            module.register_forward_hook(layer_hook(f"{name}.weight"), prepend=True)
+    for norm in batch_norms(network).values():
+        norm.register_forward_pre_hook(norm_hook, prepend=True)
     with torch.inference_mode():
         network(torch.cat([images[:2], images[:2]]))
     return {name: free[name] for name, twins in runs.items() if twins == [True]}

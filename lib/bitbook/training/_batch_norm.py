@@ -42,7 +42,10 @@ def reestimate_batch_norm(network: nn.Module, data: Tensor | Iterable[Batch], *,
 
     number = len(data) if isinstance(data, Tensor) else 1
     if isinstance(data, Tensor):
-        data = data.split(batch_size)
+        parts = list(data.split(batch_size))
+        data = parts if len(parts) < 2 or len(parts[-1]) > 1 else [*parts[:-2], torch.cat(parts[-2:])]
+    if not number:
+        raise ValueError("there are no images to re-estimate batch norms on")
     with evaluating(network), torch.no_grad():
         handles = [layer.register_forward_hook(note) for layer in layers]
         try:
@@ -63,6 +66,8 @@ def reestimate_batch_norm(network: nn.Module, data: Tensor | Iterable[Batch], *,
                 layer.momentum = momentum
         for layer in layers:
             mean, variance, total = sums[id(layer)]
+            if total and not (mean.isfinite().all() and variance.isfinite().all()):
+                raise ValueError("a batch norm's inputs are not finite: check weights and calibration data")
             if total:
                 layer.running_mean.copy_(mean / (total / number))
                 layer.running_var.copy_(variance / (total / number))
