@@ -83,14 +83,16 @@ def verify(arguments: argparse.Namespace) -> int:
 
 
 def recount(arguments: argparse.Namespace) -> int:
-    """Print the size of a file as a paper counts it, and its real size."""
+    """Print the size of a file as a paper counts it, and its real size, each beside what it is a share of."""
     from bitbook import load
     from bitbook.codes import recount
 
     compressed = load(arguments.file)
     for count in recount(compressed, arguments.rule):
-        print(f"{arguments.rule:12} {count.bits / 8:14,.1f} bytes {count.ratio:10.2f}x   {count.what}")
-    print(f"{'file':12} {len(compressed.to_bytes()):14,.1f} bytes {compressed.ratio:10.2f}x   everything")
+        of = f"of {count.original_bits / 32:,.0f} floats"
+        print(f"{arguments.rule:12} {count.bits / 8:14,.1f} bytes {count.ratio:10.2f}x {of:22} {count.what}")
+    of = f"of {compressed.original_parameters:,} floats"
+    print(f"{'file':12} {len(compressed.to_bytes()):14,.1f} bytes {compressed.ratio:10.2f}x {of:22} everything")
     return 0
 
 

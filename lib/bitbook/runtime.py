@@ -133,8 +133,7 @@ def _check(module: nn.Module, state: Mapping[str, Tensor], compressed: Compresse
         first = shared.get(id(value), stored)
         if first != stored and not torch.equal(*(_decoded(compressed, state, part) for part in (first, stored))):
             raise ValueError(
-                f"{first} and {stored} are one tensor in the module, but two in the file: give a module in which they are "
-                "two"
+                f"{first} and {stored} are one tensor in the module and two in the file; give one in which they are two"
             )
     wrong |= state.keys() - set(names.values())
     if wrong:

@@ -71,6 +71,8 @@ def input_moments(
         with training.evaluating(network), torch.inference_mode():
             for _ in training.run(network, data, batch_size=100):
                 pass
+    except (TypeError, RuntimeError, IndexError) as error:
+        raise ValueError(f"the network cannot take all batches of the calibration data: {error}") from error
     finally:
         torch.backends.mha.set_fastpath_enabled(fast_path)
         for handle in handles:

@@ -12,6 +12,7 @@ from torch.nn.parameter import is_lazy
 
 _MATRICES = (nn.Linear, nn.Bilinear, _ConvNd)  # _ConvNd: one to three axes, transposed ones too
 _ATTENTION = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
+SMALLEST, LARGEST = 1.2e-38, 1e18  # of a layer's largest weight: what float32 and its squares in float64 hold
 _EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
 
 
@@ -61,6 +62,8 @@ def select(network: nn.Module, *, include: Sequence[str] = (), exclude: Sequence
     }
     embeddings = {names[id(m.weight)] for m in network.modules() if isinstance(m, _EMBEDDINGS)}
     for option, patterns in (("include", include), ("exclude", exclude)):
+        if isinstance(patterns, str):
+            raise ValueError(f"{option} is a list of patterns, such as [{patterns!r}]")
         for pattern in patterns:
             if not any(fnmatchcase(name, pattern) for name in names.values()):
                 raise ValueError(f"{option}: {pattern!r} fits none of the network's parameters")
@@ -82,8 +85,11 @@ def select(network: nn.Module, *, include: Sequence[str] = (), exclude: Sequence
             dense[name] = "empty" if not value.numel() else "holds whole numbers"
         else:
             tensors[name] = value.detach().cpu().float().numpy()
-            if not np.isfinite(tensors[name]).all():
-                raise ValueError(f"{name} holds NaN or infinity: mend the weights before compressing them")
+            largest = np.abs(tensors[name]).max()
+            if not (largest == 0 or SMALLEST <= largest <= LARGEST):
+                raise ValueError(
+                    f"{name} holds NaN, infinity or nothing from {SMALLEST} to {LARGEST}: mend it before compressing it"
+                )
     if isinstance(network, torch.jit.ScriptModule):
         raise ValueError("the network is scripted or traced: give the module that it was made of")
     if not tensors:

@@ -49,7 +49,10 @@ def round_in_turn(
     def hook(name: str, free: bool) -> Callable:
         def run(layer: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> Tensor:
             x, y = arguments[0].chunk(2)
-            rows, others = (layer_inputs(layer, z, positions=positions) for z in (x, y))  # (groups, inputs, samples)
+            wide = torch.promote_types(x.dtype, torch.float32)
+            rows, others = (layer_inputs(layer, z.to(wide), positions=positions) for z in (x, y))  # (groups, inputs, n)
+            if not (rows.isfinite().all() and others.isfinite().all()):
+                raise ValueError(f"{name}: inputs of this layer are not finite: scale the calibration data")
             mean, other_mean = rows.mean(2, keepdim=True), others.mean(2, keepdim=True)
             if free:
                 rows, others = rows - mean, others - other_mean
@@ -58,8 +61,8 @@ def round_in_turn(
             rounded = torch.from_numpy(np.asarray(round_layer(name, moved, moments))).to(y)
             bias = layer.bias
             if free and bias is not None:
-                old, new = (w.reshape(len(rows), -1, rows.shape[1]) for w in (weight, rounded))
-                bias = bias.detach() + (old @ mean - new @ other_mean).flatten()
+                old, new = (w.to(wide).reshape(len(rows), -1, rows.shape[1]) for w in (weight, rounded))
+                bias = (bias.detach() + (old @ mean - new @ other_mean).flatten()).to(bias.dtype)
                 biases[name.removesuffix("weight") + "bias"] = bias
             forward = F.linear if isinstance(layer, nn.Linear) else layer._conv_forward
             return torch.cat([output[: len(x)], forward(y, rounded, bias)])
@@ -92,6 +95,9 @@ def watchable(network: nn.Module, images: Tensor) -> dict[str, bool]:
 
     def layer_hook(name: str) -> Callable:
         def hook(layer: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> None:
+            if not arguments:  # called by keyword
+                runs.setdefault(name, []).append(False)
+                return
             x = arguments[0]
             twins = len(x) % 2 == 0 and torch.allclose(*x.chunk(2), rtol=1e-3, atol=1e-5)
             runs.setdefault(name, []).append(twins and (isinstance(layer, nn.Linear) or x.ndim == 4))
@@ -109,8 +115,11 @@ def watchable(network: nn.Module, images: Tensor) -> dict[str, bool]:
             module.register_forward_hook(layer_hook(f"{name}.weight"), prepend=True)
     for norm in batch_norms(network).values():
         norm.register_forward_pre_hook(norm_hook, prepend=True)
-    with torch.inference_mode():
-        network(torch.cat([images[:2], images[:2]]))
+    try:
+        with torch.inference_mode():
+            network(torch.cat([images[:2], images[:2]]))
+    except Exception:
+        return {}
     return {name: free[name] for name, twins in runs.items() if twins == [True]}
 
 
