@@ -1,4 +1,4 @@
-"""The default method: one uniform grid for the whole network, as fine as the bytes allow."""
+"""The default method: one uniform grid for the whole network, in units of each layer, as fine as the bytes allow."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -12,7 +12,7 @@ from bitbook import training
 from bitbook.clustering import compensated_rounding, input_factor
 from bitbook.codes import Coded, Compressed, entropy_bits
 from bitbook.compression._assemble import assemble
-from bitbook.compression._baseline import grid, on_grid
+from bitbook.compression._baseline import Scales, grid, on_grid
 from bitbook.compression._compensate import code_lengths
 from bitbook.compression._descent import descend
 from bitbook.compression._sequential import round_in_turn
@@ -36,6 +36,7 @@ def finest_grid(
     rounding: Rounding,
     *,
     calibration: Tensor | Iterable[training.Batch] | None = None,
+    reference: nn.Module | None = None,
     progress: bool = True,
 ) -> Compressed:
     """Compress to about the finest grid whose file keeps the budget, with one grid step for all weights.
@@ -44,10 +45,10 @@ def finest_grid(
 
     Args:
         network: a plain module; left as it is.
-        tensors: the weights to code, float32 by parameter name.
+        tensors: the weights to code by parameter name, in units of the scale of their layer.
         budget: most bytes of the file.
         rounding: gives codes and changed biases for a step; the flag asks for all the care that it can take.
-        calibration: for the batch norms, see `assemble`.
+        calibration, reference: for the batch norms, see `assemble`.
         progress: whether to show a progress bar.
 
     Raises:
@@ -77,7 +78,7 @@ def finest_grid(
             bar.update()
             factor = max(size - rest, 1) / max(entropy.bytes(step), 1)
             if careful and size <= target:
-                file = assemble(network, coded, calibration=calibration, mantissa=MANTISSA)
+                file = assemble(network, coded, calibration=calibration, reference=reference, mantissa=MANTISSA)
                 over = len(file.to_bytes()) - budget
                 target -= 2 * max(over, 0)
                 if over <= 0 and (best is None or step < best[0]):
@@ -89,12 +90,20 @@ def finest_grid(
 
 
 class InTurn:
-    """Rounding to a grid layer after layer, see `round_in_turn`, by the code lengths of the levels found before."""
+    """Rounding to a grid layer after layer, see `round_in_turn`, by the code lengths of the levels found before.
+
+    tensors: as for `finest_grid`. scales: what their layers were divided by.
+    """
 
     def __init__(
-        self, network: nn.Module, tensors: Mapping[str, np.ndarray], images: Tensor, layers: Mapping[str, bool]
+        self,
+        network: nn.Module,
+        tensors: Mapping[str, np.ndarray],
+        images: Tensor,
+        layers: Mapping[str, bool],
+        scales: Scales,
     ) -> None:
-        self.network, self.tensors, self.images, self.layers = network, tensors, images, layers
+        self.network, self.tensors, self.images, self.layers, self.scales = network, tensors, images, layers, scales
         self._levels: dict[str, np.ndarray] = {}
 
     def __call__(self, step: float, careful: bool) -> tuple[Coded, dict[str, Tensor]]:
@@ -104,15 +113,16 @@ class InTurn:
         lengths = code_lengths(np.bincount(seen + largest, minlength=2 * largest + 1))
 
         def round_layer(name: str, weights: np.ndarray, moments: np.ndarray) -> np.ndarray:
-            parts = weights.reshape(len(moments), -1, moments.shape[1]) / step  # (groups, outputs, inputs)
+            own = step * float(self.scales.get(name, 1))
+            parts = weights.reshape(len(moments), -1, moments.shape[1]) / own  # (groups, outputs, inputs)
             groups = [_levels(*part, lengths) for part in zip(parts, moments, strict=True)]
             found[name] = np.concatenate(groups).reshape(weights.shape)
-            return found[name] * step
+            return found[name] * own
 
         images = self.images if careful else self.images[: max(len(self.images) // 4, 1)]
         biases = round_in_turn(self.network, images, self.layers, round_layer)
         self._levels = found
-        return on_grid(found, step), biases
+        return on_grid(found, step, self.scales), biases
 
 
 def _levels(
