@@ -27,7 +27,7 @@ def _weights(network):
 
 def _finest(network, images, budget):
     weights = _weights(network)
-    rounding = InTurn(network, weights, images, watchable(network, images), {})
+    rounding = InTurn(network, weights, images, watchable(network, images))
     return finest_grid(network, weights, budget, rounding, calibration=[(images,)], progress=False)
 
 

@@ -79,7 +79,7 @@ def compress(
     if not is_plain(plain):
         plain = plain_copy(plain)
     chosen = select(plain, include=include, exclude=exclude)
-    data, moments, in_turn, reference = None, {}, {}, None
+    data, moments, scales, in_turn, reference = None, {}, {}, {}, None
     if calibration is not None:
         data = batches(plain, calibration)
     elif task is not None:
@@ -92,9 +92,10 @@ def compress(
             sizes = np.cumsum([training.batch_length(batch) for batch in data])
             watched = data[: 1 + int(np.searchsorted(sizes, MOMENT_SAMPLES))]
             moments = input_moments(plain, watched, memory=memory, only=chosen.tensors)
-
-        reference = plain_copy(plain)
-        training.reestimate_batch_norm(reference, data)
+            # Rounding in turn takes one step for all, and the statistics of its images, of which there are many.
+            scales = {} if k else layer_scales(plain, chosen.tensors, data)
+            reference = plain_copy(plain)
+            training.reestimate_batch_norm(reference, data)
 
     factors = {}
     for name in list(moments):  # one after the other: both together would fill the memory
@@ -106,9 +107,8 @@ def compress(
     if k is None:
         trainable = [value for value in plain.parameters() if value.requires_grad] or list(plain.parameters())
         budget = int(budget or 4 * sum(value.numel() for value in trainable) / ratio)
-        scales = layer_scales(plain, chosen.tensors, data) if data else {}
         tensors = {name: tensor / scales[name] if scales else tensor for name, tensor in chosen.tensors.items()}
-        rounding = InTurn(plain, tensors, images, in_turn, scales) if in_turn else by_inputs
+        rounding = InTurn(plain, tensors, images, in_turn) if in_turn else by_inputs
         known = {"calibration": data, "reference": reference}
         file = finest_grid(plain, tensors, budget, rounding, **known, progress=progress)
     else:

@@ -12,7 +12,7 @@ from bitbook import training
 from bitbook.clustering import compensated_rounding, input_factor
 from bitbook.codes import Coded, Compressed, entropy_bits
 from bitbook.compression._assemble import assemble
-from bitbook.compression._baseline import Scales, grid, on_grid
+from bitbook.compression._baseline import grid, on_grid
 from bitbook.compression._compensate import code_lengths
 from bitbook.compression._descent import descend
 from bitbook.compression._sequential import round_in_turn
@@ -90,20 +90,12 @@ def finest_grid(
 
 
 class InTurn:
-    """Rounding to a grid layer after layer, see `round_in_turn`, by the code lengths of the levels found before.
-
-    tensors: as for `finest_grid`. scales: what their layers were divided by.
-    """
+    """Rounding to a grid layer after layer, see `round_in_turn`, by the code lengths of the levels found before."""
 
     def __init__(
-        self,
-        network: nn.Module,
-        tensors: Mapping[str, np.ndarray],
-        images: Tensor,
-        layers: Mapping[str, bool],
-        scales: Scales,
+        self, network: nn.Module, tensors: Mapping[str, np.ndarray], images: Tensor, layers: Mapping[str, bool]
     ) -> None:
-        self.network, self.tensors, self.images, self.layers, self.scales = network, tensors, images, layers, scales
+        self.network, self.tensors, self.images, self.layers = network, tensors, images, layers
         self._levels: dict[str, np.ndarray] = {}
 
     def __call__(self, step: float, careful: bool) -> tuple[Coded, dict[str, Tensor]]:
@@ -113,16 +105,15 @@ class InTurn:
         lengths = code_lengths(np.bincount(seen + largest, minlength=2 * largest + 1))
 
         def round_layer(name: str, weights: np.ndarray, moments: np.ndarray) -> np.ndarray:
-            own = step * float(self.scales.get(name, 1))
-            parts = weights.reshape(len(moments), -1, moments.shape[1]) / own  # (groups, outputs, inputs)
+            parts = weights.reshape(len(moments), -1, moments.shape[1]) / step  # (groups, outputs, inputs)
             groups = [_levels(*part, lengths) for part in zip(parts, moments, strict=True)]
             found[name] = np.concatenate(groups).reshape(weights.shape)
-            return found[name] * own
+            return found[name] * step
 
         images = self.images if careful else self.images[: max(len(self.images) // 4, 1)]
         biases = round_in_turn(self.network, images, self.layers, round_layer)
         self._levels = found
-        return on_grid(found, step, self.scales), biases
+        return on_grid(found, step), biases
 
 
 def _levels(
