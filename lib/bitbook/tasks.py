@@ -136,13 +136,13 @@ def _imagenet(name: str) -> Task:
     from torchvision import models
 
     dataset, _, model = name.rpartition("-")
+    weights = model
     if model not in models.list_models(module=models):
-        dataset, model = name, None
-    weights = model or "imagenet_squeezenet1_1"
+        dataset, model, weights = name, "squeezenet1_1", "imagenet_squeezenet1_1"
     return Task(
         name=name,
         data=NamedImages(dataset, calibration="imagenet-sample1000"),
-        specification=networks.torchvision_specification(model or "squeezenet1_1"),
+        specification=networks.torchvision_specification(model),
         weights=weights,
         metrics=MANY_CLASSES,
         recipe=Recipe(epochs=90, batch_size=256, weight_decay=1e-4, warmup=0.05, augmentation="crop16+flip"),

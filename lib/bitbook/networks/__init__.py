@@ -6,7 +6,7 @@ makes the same architecture again.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import nn
@@ -29,7 +29,7 @@ __all__ = [
     "torchvision_specification", "torchvision_weights", "unwrapped",
 ]  # fmt: skip
 
-FACTORIES = {
+FACTORIES: dict[str, Callable[..., nn.Module]] = {
     "cifar_resnet": CifarResNet,
     "digits_cnn": digits_cnn,
     "lenet5": lenet5,
