@@ -1,4 +1,4 @@
-"""The default method: one uniform grid for the whole network, as fine as the bytes allow."""
+"""The default method: one uniform grid for the whole network, in units of each layer, as fine as the bytes allow."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -37,6 +37,7 @@ def finest_grid(
     rounding: Rounding,
     *,
     calibration: Tensor | Iterable[training.Batch] | None = None,
+    reference: nn.Module | None = None,
     progress: bool = True,
 ) -> Compressed:
     """Compress to about the finest grid whose file keeps the budget, with one grid step for all weights.
@@ -45,10 +46,10 @@ def finest_grid(
 
     Args:
         network: a plain module; left as it is.
-        tensors: the weights to code, float32 by parameter name.
+        tensors: the weights to code by parameter name, in units of the scale of their layer.
         budget: most bytes of the file.
         rounding: gives codes and changed biases for a step; the flag asks for all the care that it can take.
-        calibration: for the batch norms, see `assemble`.
+        calibration, reference: for the batch norms, see `assemble`.
         progress: whether to show a progress bar.
 
     Raises:
@@ -82,7 +83,7 @@ def finest_grid(
             low, high = (max(low, step), high) if size > target else (low, min(high, step))
             factor = max(size - rest, 1) / max(entropy.bytes(step), 1)
             if careful and size <= target:
-                file = assemble(network, coded, calibration=calibration, mantissa=MANTISSA)
+                file = assemble(network, coded, calibration=calibration, reference=reference, mantissa=MANTISSA)
                 over = len(file.to_bytes()) - budget
                 target -= 2 * max(over, 0)
                 if over <= 0 and (best is None or step < best[0]):
