@@ -148,7 +148,7 @@ def test_two_tensors_of_a_file_do_not_become_one(kernel):
     codes = {f"{i}.weight": ScalarCode(np.full((3, 3), i), "book") for i in range(2)}
     file = Compressed(codes=codes, codebooks=books, dense={}, specification={}, original_parameters=18)
     module = torch.nn.Sequential(*(torch.nn.Linear(3, 3, bias=False) for _ in range(2)))
-    assert [float(layer.weight.mean()) for layer in file.to_module(into=module, kernel=kernel)] == [1, 2]
+    assert [layer.weight.mean().item() for layer in file.to_module(into=module, kernel=kernel)] == [1, 2]
     tied = torch.nn.Sequential(*(torch.nn.Linear(3, 3, bias=False) for _ in range(2)))
     tied[1].weight = tied[0].weight
     with pytest.raises(ValueError, match=r"0\.weight and 1\.weight are one tensor in the module"):

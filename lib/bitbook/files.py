@@ -40,12 +40,14 @@ def write_atomically(path: str | os.PathLike[str], data: bytes | str) -> None:
         OSError: with a remedy where the disk is full or read-only.
     """
     target = Path(os.path.realpath(path))
-    if target.is_symlink() or (target.exists() and not target.is_file()):
-        raise OSError(
-            errno.EINVAL, "not written: a folder, a device or a link to itself; choose another name", os.fspath(path)
-        )
     partial = target.with_name(f"{_PARTIAL}{os.getpid()}-{secrets.token_hex(4)}")
     try:
+        if target.is_symlink() or (target.exists() and not target.is_file()):
+            raise OSError(
+                errno.EINVAL,
+                "not written: a folder, a device or a link to itself; choose another name",
+                os.fspath(path),
+            )
         target.parent.mkdir(parents=True, exist_ok=True)
         _clear_leftovers(target.parent)
         with partial.open("xb") as file:

@@ -29,7 +29,8 @@ def compress_state_dict(state: Mapping[str, Tensor], **options: Any) -> Compress
     Raises:
         ValueError: as `compress` does.
     """
-    root, known = nn.Module(), {}
+    root = nn.Module()
+    known: dict[object, nn.Parameter] = {}
     for name, value in _plain(state).items():
         same = value.data_ptr(), value.dtype, value.shape, value.stride()  # of tied weights
         *path, entry = name.split(".")

@@ -102,7 +102,7 @@ def refresh(network: nn.Module) -> None:
 def coded(network: nn.Module) -> Coded:
     """The weights of all layers with a `Quantiser`, as codes with a float16 codebook for each layer."""
     layers = {}
-    for name, module in attached(network, Quantiser).items():
+    for name, module in attached(network, Quantiser).items():  # type: ignore[type-abstract]
         indices = module.indices(entering(network, name, module))
         small = indices.to(torch.uint8 if len(module.values) <= 256 else torch.int32)  # travels faster
         layers[name] = small.cpu().numpy(), module.values.detach().cpu().numpy()
