@@ -42,7 +42,7 @@ def test_imagenet_tasks_name_their_set_and_network(name, dataset, network, weigh
 
 
 def test_unknown_tasks_are_refused():
-    with pytest.raises(ValueError, match="known: digits, mnist, mnist-relu, mnist-relu-crop2, cifar10"):
+    with pytest.raises(ValueError, match="known: digits, mnist, mnist-relu, mnist-relu-crop2, mnist-cnn, cifar10"):
         tasks.get("cifar11")
 
 

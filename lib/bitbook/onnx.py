@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -53,12 +53,12 @@ def export_onnx(
         indices = code.indices.astype(np.uint8 if len(book) <= 256 else np.int32)
         parts = {"codes": indices, "book": book, "shape": np.array(code.shape, np.int64)}
         steps = [("Cast", ["codes"], "int"), ("Gather", ["book", "int"], "flat"), ("Reshape", ["flat", "shape"], "")]
-        if getattr(code, "scales", None) is not None:
+        if isinstance(code, ScalarCode) and code.scales is not None:
             parts["scales"] = code.scales.astype(np.float32).reshape(-1, *[1] * (len(code.shape) - 1))
             steps = [*steps[:2], ("Mul", ["flat", "scales"], "scaled"), ("Reshape", ["scaled", "shape"], "")]
         graph.initializer.extend(onnx.numpy_helper.from_array(v, f"{name}.{part}") for part, v in parts.items())
         for kind, sources, result in steps:
-            cast = {"to": onnx.TensorProto.INT32} if kind == "Cast" else {}
+            cast: dict[str, Any] = {"to": onnx.TensorProto.INT32} if kind == "Cast" else {}
             to = f"{name}.{result}" if result else name
             nodes.append(onnx.helper.make_node(kind, [f"{name}.{source}" for source in sources], [to], **cast))
     rest = list(graph.node)

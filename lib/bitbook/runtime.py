@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import nn
@@ -51,7 +51,7 @@ def to_module(
     state = {name: torch.from_numpy(v) for name, v in dataclasses.replace(compressed, codes=rest).decode().items()}
     state |= {name: torch.empty(code.shape, device="meta") for name, code in coded.items()}
     built = into is None
-    if built:
+    if into is None:
         # Shapes alone first, so that a file cannot ask for more weights than it holds; torchvision's RegNets, which
         # compute their widths in tensors, know no shapes without values.
         with networks.at_most(state.values()), contextlib.suppress(NotImplementedError), torch.device("meta"):
@@ -87,14 +87,15 @@ def _with_lookup(module: nn.Module, names: Mapping[str, str], compressed: Compre
     from bitbook.kernels import EightBitLookup, Lookup
     from bitbook.kernels.layers import EightBitLinear, LookupLayer
 
-    lookups, layers = {}, {}
+    lookups: dict[str, Any] = {}
+    layers: dict[str, nn.Module] = {}
     for name, stored in names.items():
         path, _, entry = name.rpartition(".")
         layer = module.get_submodule(path)
         if entry != "weight" or stored not in compressed.codes or type(layer) not in (nn.Linear, nn.Conv2d):
             continue
         if stored not in lookups:
-            code = compressed.codes[stored]
+            code: Any = compressed.codes[stored]
             small = eight_bits and isinstance(layer, nn.Linear) and isinstance(code, ScalarCode)
             lookups[stored] = (EightBitLookup if small else Lookup)(code, compressed.codebooks)
         kind = EightBitLinear if isinstance(lookups[stored], EightBitLookup) else LookupLayer

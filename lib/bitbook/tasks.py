@@ -96,11 +96,11 @@ _CIFAR10 = {"mean": [0.4914, 0.4822, 0.4465], "std": [0.247, 0.2435, 0.2616]}
 _CIFAR_RECIPE = Recipe(epochs=60, learning_rate=0.2, warmup=0.2, augmentation="crop4+flip")
 
 
-def _mnist(task: str, *, augmentation: str, **arguments: Any) -> Task:
+def _mnist(task: str, factory: str, *, augmentation: str, **arguments: Any) -> Task:
     return Task(
         name=task,
         data=NamedImages("mnist"),
-        specification={"factory": "lenet5", "arguments": arguments},
+        specification={"factory": factory, "arguments": arguments},
         metrics=FEW_CLASSES,
         recipe=Recipe(
             epochs=8, optimiser="adam", learning_rate=2e-3, weight_decay=0.0, warmup=0.1, augmentation=augmentation
@@ -136,13 +136,13 @@ def _imagenet(name: str) -> Task:
     from torchvision import models
 
     dataset, _, model = name.rpartition("-")
+    weights = model
     if model not in models.list_models(module=models):
-        dataset, model = name, None
-    weights = model or "imagenet_squeezenet1_1"
+        dataset, model, weights = name, "squeezenet1_1", "imagenet_squeezenet1_1"
     return Task(
         name=name,
         data=NamedImages(dataset, calibration="imagenet-sample1000"),
-        specification=networks.torchvision_specification(model or "squeezenet1_1"),
+        specification=networks.torchvision_specification(model),
         weights=weights,
         metrics=MANY_CLASSES,
         recipe=Recipe(epochs=90, batch_size=256, weight_decay=1e-4, warmup=0.05, augmentation="crop16+flip"),
@@ -157,14 +157,16 @@ _TASKS = (
         metrics=FEW_CLASSES,
         recipe=Recipe(epochs=30, batch_size=64, warmup=0.2, augmentation="crop1"),
     ),
-    _mnist("mnist", augmentation="crop2"),
-    _mnist("mnist-relu", relu_after_pooling=True, augmentation="none"),  # for robust training, images as they are
-    _mnist("mnist-relu-crop2", relu_after_pooling=True, augmentation="crop2"),
+    _mnist("mnist", "lenet5", augmentation="crop2"),
+    _mnist("mnist-relu", "lenet5", relu_after_pooling=True, augmentation="none"),  # robust training: images as they are
+    _mnist("mnist-relu-crop2", "lenet5", relu_after_pooling=True, augmentation="crop2"),
+    _mnist("mnist-cnn", "mnist_cnn", augmentation="crop2"),
     _given_cifar("cifar10", "cifar10_resnet20"),
     _given_cifar("cifar10-resnet56", "cifar10_resnet56"),
     _given_cifar("cifar100", "cifar100_resnet20"),
     _given_cifar("cifar100-resnet56", "cifar100_resnet56"),
     _cifar10("cifar10-resnet9", "resnet9"),
+    _cifar10("cifar10-resnet9-quarter", "resnet9", width=16),
     _cifar10("cifar10-resnet18", "torchvision", name="resnet18", classes=10, small_images=True),
     _cifar10("cifar10-wrn16-4", "wide_resnet", depth=16, width=4),
 )

@@ -27,6 +27,7 @@ def weights(network, *, biases=True):
     [
         ("digits_cnn", {}, (1, 8, 8), 14_458),
         ("lenet5", {}, (1, 28, 28), 431_080),
+        ("mnist_cnn", {}, (1, 28, 28), 87_456),  # its public notebook: 87,860 with 202 depths and 202 exponents
         ("cifar_resnet", {"depth": 20, **CIFAR}, (3, 32, 32), 269_722),  # He et al., table 6: 0.27M
         ("cifar_resnet", {"depth": 56, **CIFAR}, (3, 32, 32), 853_018),  # 0.85M
         ("cifar_resnet", {"depth": 20, "shortcut": "B", "classes": 100, **CIFAR}, (3, 32, 32), 278_324),
@@ -36,7 +37,7 @@ def weights(network, *, biases=True):
         ("torchvision", {"name": "squeezenet1_1", "classes": 1000, **CIFAR}, (3, 224, 224), 1_235_496),
         ("torchvision", {"name": "alexnet", "classes": 1000, **CIFAR}, (3, 224, 224), 61_100_840),
         ("torchvision", {"name": "vgg16", "classes": 1000, **CIFAR}, (3, 224, 224), 138_357_544),
-        ("resnet9", CIFAR, (3, 32, 32), 6_573_120),  # cifar10-fast: 6.57M
+        ("resnet9", {"width": 16, **CIFAR}, (3, 32, 32), 412_944),
         ("wide_resnet", {"depth": 16, "width": 4, **CIFAR}, (3, 32, 32), 2_748_890),  # Zagoruyko and Komodakis: 2.7M
     ],
 )

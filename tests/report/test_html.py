@@ -8,7 +8,9 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
+from bitbook.codes import Compressed, ScalarCode
 from bitbook.report._html import Page, body_of, mathml, number, percent, write_report
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
@@ -61,14 +63,15 @@ def report(tmp_path):
     net = Page("net", "tiny-s0", tmp_path / "a.ipynb", {"task": "digits"}, {"top1": 0.99444, "size": 14458, "more": {}})
     run = Page("run", "tiny-a", tmp_path / "a.ipynb", {"net": "tiny-s0", "k": 2}, {})
     (tmp_path / "runs/tiny-a").mkdir(parents=True)
-    (tmp_path / "runs/tiny-a/6x.bitbook").touch()
+    code = {"w": ScalarCode(np.array([[0, 1, 1]]), "book")}
+    Compressed(code, {"book": np.float16([0.5, 1])}, {}, {}, 3).save(tmp_path / "runs/tiny-a/6x.bitbook")
     rows = [ROW, ROW | {"variant": "8x", "file": "runs/other/8x.bitbook"}]
     write_report(tmp_path / "report", pages=[net, run], rows=rows, first=rows[:1])
     return tmp_path / "report"
 
 
 def test_pages_load_nothing_from_a_network_and_all_they_point_to_is_there(report):
-    for page in report.glob("*.html"):
+    for page in report.rglob("*.html"):
         references = References(page)
         assert "script" not in references.tags
         for reference in references.found:
@@ -76,7 +79,7 @@ def test_pages_load_nothing_from_a_network_and_all_they_point_to_is_there(report
                 continue
             if reference.startswith("https://arxiv.org"):  # a link that a reader may follow, not something loaded
                 continue
-            assert (report / reference.partition("#")[0]).exists(), (page, reference)
+            assert (page.parent / reference.partition("#")[0]).exists(), (page, reference)
     style = (report / "style.css").read_text()
     assert not re.search(r"url\(|@import|https?:", style)
 
@@ -99,8 +102,10 @@ def test_the_index_opens_with_a_figure_and_the_main_rows(report):
 def test_numbers_lead_to_their_notebook_and_file_where_these_are(report):
     page = References(report / "digits.moea_bins.html")
     assert "8x" in page.text and "figures/tiny-a-1.png" in page.found
-    assert page.found.count("../runs/tiny-a/6x.bitbook") == 1 and "tiny-a.html" in page.found
+    assert page.found.count("files/tiny-a-6x.html") == 1 and "tiny-a.html" in page.found
     assert not any("other" in reference for reference in page.found)
+    file = References(report / "files/tiny-a-6x.html")
+    assert {"../index.html", "../../runs/tiny-a/6x.bitbook"} <= set(file.found) and "6x <b>" in file.text
 
 
 def test_every_picture_says_in_words_what_it_is(report):
@@ -140,7 +145,7 @@ def test_a_page_shows_text_outputs_and_figures_and_folds_code_away(report):
 def test_writing_again_replaces_what_was_there(report):
     (report / "old.html").touch()
     write_report(report, pages=[], rows=[])
-    assert sorted(path.name for path in report.iterdir()) == ["figures", "index.html", "style.css"]
+    assert sorted(path.name for path in report.iterdir()) == ["figures", "files", "index.html", "style.css"]
     assert "No run has added a row yet." in (report / "index.html").read_text()
 
 

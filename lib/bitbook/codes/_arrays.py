@@ -12,7 +12,7 @@ NUMBERS = FLOATS | {kind: np.dtype(f"<{kind}") for kind in _EXACT}
 CHUNK = 1 << 20  # indices taken together: bounds the memory that this needs
 
 
-def frozen(array: np.ndarray, dtype: np.dtype | None = None) -> np.ndarray:
+def frozen(array: np.ndarray, dtype: np.dtype | type | None = None) -> np.ndarray:
     """Return a contiguous copy that nobody can write to."""
     copy = np.array(array, dtype=dtype, order="C", copy=True)
     copy.flags.writeable = False

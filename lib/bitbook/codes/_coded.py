@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Self, cast
 
 import numpy as np
 
@@ -70,4 +70,5 @@ class Coded:
 
     def with_indices(self, indices: Mapping[str, np.ndarray]) -> Self:
         """Return scalar codes with other indices, in the shape of each tensor, into the same codebooks."""
-        return replace(self, codes={name: replace(code, indices=indices[name]) for name, code in self.codes.items()})
+        codes = {name: replace(cast(ScalarCode, code), indices=indices[name]) for name, code in self.codes.items()}
+        return replace(self, codes=codes)

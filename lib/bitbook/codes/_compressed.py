@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from os import PathLike
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -229,7 +229,9 @@ class Compressed:
 
         save(self, path)
 
-    def to_module(self, *, into: nn.Module | None = None, kernel: str = "dense") -> nn.Module:
+    def to_module(
+        self, *, into: nn.Module | None = None, kernel: Literal["dense", "lookup", "lookup8"] = "dense"
+    ) -> nn.Module:
         """Return a torch module with the decoded weights, or one that computes with codes: see bitbook.runtime."""
         from bitbook.runtime import to_module
 

@@ -69,14 +69,15 @@ def huffman_bits(counts: np.ndarray) -> int:
 def moea(compressed: Compressed) -> list[Count]:
     """Count as arXiv 2501.03095, Table I: indices into one codebook of the whole network, itself left out."""
     codes = compressed.codes
-    if any(type(code) is not ScalarCode or code.scales is not None for code in codes.values()):
+    scalar = [code for code in codes.values() if type(code) is ScalarCode and code.scales is None]
+    if len(scalar) != len(codes):
         raise ValueError("moea counts scalar codes without scales only; this file has others")
-    if len({code.codebook for code in codes.values()}) != 1:
+    if len({code.codebook for code in scalar}) != 1:
         raise ValueError("moea counts one codebook for the whole network; this file has more, or none")
-    counts = np.bincount(np.concatenate([code.indices.ravel() for code in codes.values()]))
+    counts = np.bincount(np.concatenate([code.indices.ravel() for code in scalar]))
     weights = int(counts.sum())
     return [
-        Count(weights * fixed_bits(np.count_nonzero(counts)), FLOAT * weights, "indices of equal length"),
+        Count(weights * fixed_bits(int(np.count_nonzero(counts))), FLOAT * weights, "indices of equal length"),
         Count(huffman_bits(counts), FLOAT * weights, "indices, Huffman-coded"),
     ]
 
@@ -106,7 +107,7 @@ def han2016_bits(tensor: Shared, *, index_bits: int = HAN_INDEX_BITS) -> np.ndar
     distances = np.bincount(zeros & (1 << index_bits) - 1, minlength=1 << index_bits)
     distances[-1] += fillers
     fixed = (len(zeros) + fillers) * (bits + index_bits)
-    coded = huffman_bits([fillers, *np.bincount(tensor.values)]) + huffman_bits(distances)
+    coded = huffman_bits(np.array([fillers, *np.bincount(tensor.values)])) + huffman_bits(distances)
     return np.array([fixed, coded]) + (FLOAT << bits)
 
 

@@ -13,7 +13,7 @@ from ._sections import Codebooks, Reader, Writer
 
 MAX_DEPTH = 16
 LOWEST, HIGHEST = -64, 63  # exponents
-LIMITS = np.int16([[0, 0], *([-(1 << d >> 1), (1 << d >> 1) - 1] for d in range(1, MAX_DEPTH + 1))]).T  # by depth
+LIMITS = np.array([(-(1 << d >> 1), max((1 << d >> 1) - 1, 0)) for d in range(MAX_DEPTH + 1)], np.int16).T  # by depth
 DEPTHS = Alphabet(MAX_DEPTH + 1, "depths")
 EXPONENTS = Alphabet(HIGHEST - LOWEST + 1, "exponents")
 
@@ -49,7 +49,7 @@ class GridCode(Code):
             raise ValueError("exponents: must be 0 where the depth is 0")
 
     @property
-    def shape(self) -> Shape:
+    def shape(self) -> Shape:  # type: ignore[override]  # of other codes it is a field
         """Shape of the tensor."""
         return self.values.shape
 

@@ -12,12 +12,13 @@ from ._code import Code, Shape, needs_axis
 from ._sections import Codebooks, Reader, Writer
 
 
+@dataclass(frozen=True, eq=False)
 class IndexedCode(Code):
     """What codes with a codebook share; form: the shape of the codebook."""
 
-    form: ClassVar[str]
     indices: np.ndarray
     codebook: str
+    form: ClassVar[str]
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "indices", frozen_indices(self.indices, "indices"))
@@ -57,8 +58,6 @@ class ScalarCode(IndexedCode):
     scales: float16 or float32, shape () for the whole layer or (out,) for one scale per output channel.
     """
 
-    indices: np.ndarray
-    codebook: str
     scales: np.ndarray | None = None
     kind: ClassVar[str] = "scalar"
     form: ClassVar[str] = "(k,)"
@@ -71,7 +70,7 @@ class ScalarCode(IndexedCode):
                 raise ValueError(f"scales: shape {self.scales.shape} is neither () nor {self.shape[:1]}")
 
     @property
-    def shape(self) -> Shape:
+    def shape(self) -> Shape:  # type: ignore[override]  # of other codes it is a field
         """Shape of the tensor."""
         return self.indices.shape
 
@@ -123,8 +122,6 @@ class VectorCode(IndexedCode):
     codebook: name of a (k, d) codebook of the same Compressed. shape: that of the tensor.
     """
 
-    indices: np.ndarray
-    codebook: str
     shape: Shape
     kind: ClassVar[str] = "vector"
     form: ClassVar[str] = "(k, d)"

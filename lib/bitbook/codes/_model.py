@@ -88,7 +88,7 @@ class Model:
 
     def copy(self) -> Self:
         """Return a model that learns on its own from here on."""
-        twin = object.__new__(Model)
+        twin = object.__new__(type(self))
         twin.__dict__ = {**self.__dict__, "_rows": self._rows.copy(), "_weights": self._weights[: self._used].copy()}
         return twin
 

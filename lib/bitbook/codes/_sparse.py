@@ -38,7 +38,7 @@ class SparseCode(Code):
             raise ValueError(f"{self.positions.sum()} positions, but the inner code has shape {self.inner.shape}")
 
     @property
-    def shape(self) -> Shape:
+    def shape(self) -> Shape:  # type: ignore[override]  # of other codes it is a field
         """Shape of the tensor."""
         return self.positions.shape
 

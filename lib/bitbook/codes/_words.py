@@ -78,9 +78,9 @@ def _codes(one: Compressed, other: Compressed) -> Iterator[Difference]:
                 if changed:
                     yield Difference(name, "codes", f"{changed:,} of {values.size:,} {part} differ")
     for name in sorted(one.codebooks.keys() | other.codebooks.keys()):
-        old, new = one.codebooks.get(name), other.codebooks.get(name)
-        if old is None or new is None or not np.array_equal(old, new):
-            sizes = " -> ".join("none" if book is None else f"{book.dtype} {book.shape}" for book in (old, new))
+        before, after = one.codebooks.get(name), other.codebooks.get(name)
+        if before is None or after is None or not np.array_equal(before, after):
+            sizes = " -> ".join("none" if book is None else f"{book.dtype} {book.shape}" for book in (before, after))
             yield Difference(name, "codes", f"codebook {sizes}")
 
 

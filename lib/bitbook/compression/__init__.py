@@ -7,7 +7,7 @@ from bitbook.compression._compensate import compensate, factored
 from bitbook.compression._compress import compress
 from bitbook.compression._divergence import Divergence
 from bitbook.compression._front import bytes_at, front, nondominated, pick
-from bitbook.compression._inputs import input_moments
+from bitbook.compression._inputs import Moments, input_moments
 from bitbook.compression._kmeans import kmeans_layers
 from bitbook.compression._learned_step import LSQ, LearnedStep
 from bitbook.compression._measure import measure
@@ -17,8 +17,29 @@ from bitbook.compression._select import select, weight_tensors
 from bitbook.compression._state_dict import compress_state_dict, read_state_dict
 
 __all__ = [
-    "LSQ", "Divergence", "LearnedStep", "RateDistortionTable", "Retraining", "allocate", "assemble", "baseline",
-    "bytes_at", "compensate", "compress", "compress_state_dict", "factored", "front", "input_moments",
-    "kmeans_layers", "measure", "nondominated", "pick", "rate_distortion_table", "read_state_dict",
-    "retrain", "select", "weight_tensors",
+    "LSQ",
+    "Divergence",
+    "LearnedStep",
+    "Moments",
+    "RateDistortionTable",
+    "Retraining",
+    "allocate",
+    "assemble",
+    "baseline",
+    "bytes_at",
+    "compensate",
+    "compress",
+    "compress_state_dict",
+    "factored",
+    "front",
+    "input_moments",
+    "kmeans_layers",
+    "measure",
+    "nondominated",
+    "pick",
+    "rate_distortion_table",
+    "read_state_dict",
+    "retrain",
+    "select",
+    "weight_tensors",
 ]  # fmt: skip

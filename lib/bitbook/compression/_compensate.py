@@ -2,11 +2,12 @@
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from bitbook.clustering import InputFactor, compensated_rounding, input_factor
-from bitbook.codes import Code, Coded, GridCode, ScalarCode
+from bitbook.codes import Code, Coded, GridCode, ScalarCode, SparseCode
 from bitbook.compression._inputs import Moments
 
 PASSES = 3  # with a rate weight, code lengths and indices are found in turn; after three passes sizes stay within 0.1 %
@@ -30,7 +31,8 @@ def compensate(
     """
     found = dict(coded.codes)
     for name in coded.codes.keys() & moments.keys():
-        blocks = moments[name] if isinstance(moments[name], list) else factored(moments[name])
+        given = moments[name]
+        blocks = given if isinstance(given, list) else factored(given)
         found[name] = _rounded(name, tensors[name], coded.codes[name], coded.codebooks, blocks, rate_weight)
     return Coded(found, coded.codebooks)
 
@@ -46,8 +48,8 @@ def _rounded(
 ) -> Code:
     if isinstance(code, ScalarCode):
         return _scalar(tensor, code, codebooks, blocks, rate_weight)
-    inner = getattr(code, "inner", None)
-    if isinstance(inner, ScalarCode) and (inner.scales is None or not inner.scales.ndim):
+    if isinstance(code, SparseCode) and isinstance(code.inner, ScalarCode) and not np.ndim(code.inner.scales):
+        inner = code.inner
         whole = np.zeros(code.shape, inner.indices.dtype)
         whole[code.positions] = inner.indices.ravel()
         found = _scalar(
@@ -88,7 +90,7 @@ def _scalar(
     spacing = np.average(np.gradient(values), weights=counts) if len(values) > 1 else 0.0
     borders = np.cumsum([len(block[0].order) for block in blocks])[:-1]
     for _ in range(PASSES if rate_weight else 1):
-        options = {"code_lengths": code_lengths(counts), "rate_weight": rate_weight * spacing**2}
+        options: dict[str, Any] = {"code_lengths": code_lengths(counts), "rate_weight": rate_weight * spacing**2}
         columns = []
         for block, part, own in zip(blocks, *(np.split(x, borders, axis=1) for x in (weights, kept)), strict=True):
             groups = zip(np.split(part, len(block)), np.split(own, len(block)), block, strict=True)

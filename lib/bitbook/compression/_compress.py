@@ -3,6 +3,7 @@
 import math
 import numbers
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -117,7 +118,7 @@ def compress(
 
 def _images(network: nn.Module, data: Sequence[training.Batch]) -> Tensor | None:
     """Images for rounding layer by layer, which holds them all in memory; None where the batches are no images."""
-    batches = [batch[0] if isinstance(batch, tuple) and len(batch) == 1 else batch for batch in data]
+    batches: list[Any] = [batch[0] if isinstance(batch, tuple) and len(batch) == 1 else batch for batch in data]
     if not all(isinstance(batch, Tensor) and batch.ndim == 4 for batch in batches):
         return None
     if len({batch.shape[1:] for batch in batches}) > 1 or batches[0][0].numel() * FEWEST_IMAGES > IMAGE_NUMBERS:
@@ -156,7 +157,8 @@ def _check_options(ratio: float | None, budget: int | None, k: int | None, metho
 
 def _clusters(tensors: Mapping[str, np.ndarray], k: int) -> Coded:
     """The optimal clusters of each layer; of very large ones those of a fine histogram."""
-    codes, books = {}, {}
+    codes: dict[str, Code] = {}
+    books = {}
     layers = {name: tensor for name, tensor in tensors.items() if tensor.size <= LARGE}
     for name, found in kmeans1d_layers(layers, k).items():
         codes[name], books[name] = ScalarCode(found.labels, name), small_floats(found.values)

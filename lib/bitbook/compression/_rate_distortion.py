@@ -16,6 +16,7 @@ from bitbook.compression._allocate import allocate
 from bitbook.compression._assemble import assemble
 from bitbook.compression._compensate import compensate, factored
 from bitbook.compression._divergence import Divergence
+from bitbook.compression._inputs import Moments
 from bitbook.files import Cache
 from bitbook.networks import checksum
 
@@ -58,7 +59,7 @@ def rate_distortion_table(
     divergence: Divergence,
     *,
     folder: Path | None = None,
-    moments: Mapping[str, np.ndarray] | None = None,
+    moments: Mapping[str, Moments] | None = None,
     rate_weight: float = 0.1,
 ) -> RateDistortionTable:
     """Measure what each option takes and costs in each layer, one pass over the divergence's images each.
@@ -72,7 +73,8 @@ def rate_distortion_table(
     options = tuple(compensate(tensors, coded, factors, rate_weight=rate_weight) for coded in options)
     sizes, costs = np.zeros((2, len(tensors), len(options)))
     images = checksum({"images": divergence.images, "logits": divergence.float_logits})
-    kept = Cache(folder, {"network": checksum(network.state_dict()), "images": images}) if folder else {}
+    identity = {"network": checksum(network.state_dict()), "images": images}
+    kept: Cache | dict = Cache(folder, identity) if folder else {}
     scratch = copy.deepcopy(network)
     weights = dict(scratch.named_parameters())
 
@@ -95,6 +97,6 @@ def rate_distortion_table(
                 if option not in kept:
                     costs[layer, o] = cost(name, values)
                 bar.update()
-            if folder and option not in kept:
+            if isinstance(kept, Cache) and option not in kept:
                 kept.add(option, costs[:, o].tolist())
     return RateDistortionTable(options, sizes, costs, ledger.total - int(sizes[:, -1].sum()))

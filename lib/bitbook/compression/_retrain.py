@@ -4,6 +4,7 @@ import copy
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -60,7 +61,7 @@ def retrain(
     if folder and objective and not name:
         raise ValueError("with a folder, an objective needs a name that says what it is: give name=")
     student, data = copy.deepcopy(network), task.train()
-    common = {
+    common: dict[str, Any] = {
         "objective": objective or training.distillation(copy.deepcopy(network), share=options.distil),
         "name": name or f"distillation {options.distil}",
         "seed": seed,
@@ -74,7 +75,7 @@ def retrain(
         augmentation=task.recipe.augmentation,
         precision=options.precision,
     )
-    own = {"scheme": scheme, "folder": folder and folder / "weights", "callback": callback}
+    own: dict[str, Any] = {"scheme": scheme, "folder": folder and folder / "weights", "callback": callback}
     done = training.fit(student, data.images, data.labels, recipe, **common, **own)
     if options.codebook_epochs:
         rate = options.codebook_learning_rate

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
 import numpy as np
@@ -33,7 +33,7 @@ class Lookup:
         ValueError: where code and codebooks do not fit. All indices are checked here, and no kernel checks one again.
     """
 
-    def __init__(self, code: Code, codebooks: dict[str, np.ndarray], *, form: str | None = None) -> None:
+    def __init__(self, code: Code, codebooks: Mapping[str, np.ndarray], *, form: str | None = None) -> None:
         code.check(codebooks)
         form = form or instruction_set()
         self.shape = (code.shape[0], math.prod(code.shape[1:]))
@@ -111,7 +111,7 @@ class EightBitLookup:
     `Lookup`'s. Raises ValueError where code and codebooks do not fit.
     """
 
-    def __init__(self, code: ScalarCode, codebooks: dict[str, np.ndarray], *, form: str | None = None) -> None:
+    def __init__(self, code: ScalarCode, codebooks: Mapping[str, np.ndarray], *, form: str | None = None) -> None:
         code.check(codebooks)
         self.form = form or instruction_set()
         self.shape = (code.shape[0], math.prod(code.shape[1:]))

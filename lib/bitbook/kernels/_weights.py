@@ -39,7 +39,7 @@ def _codes(builder, bytes_at, step: int, bits: int):
             vector = builder.bitcast(shuffle(builder, half, half, [*range(16)] * 2), wide)
             shifts = [2 * step, 2 * step, 2 * step + 1, 2 * step + 1]
         else:
-            wide, shifts = W16, width * (step % (8 // width))
+            wide, shifts = W16, [width * (step % (8 // width))] * 16
             vector = builder.bitcast(bytes_at(offset + step * width // 8 * 32, 32), wide)
         part = builder.bitcast(builder.lshr(vector, constant(wide, shifts)), B32)
         part = builder.and_(part, constant(B32, (1 << width) - 1))

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numba as nb
 import numpy as np
@@ -22,7 +23,7 @@ def cpu_seconds(functions: Mapping[str, Callable], *, repeats: int = 15) -> dict
 
     Two calls of each go before, to compile and to warm up.
     """
-    times = {name: [] for name in functions}
+    times: dict[str, list[float]] = {name: [] for name in functions}
     for repeat in range(repeats + 2):
         for name, function in functions.items():
             start = time.process_time()
@@ -52,11 +53,12 @@ def inner_loop(lookup: Lookup) -> Counter[str]:
     The loop is the stretch between a label and a jump back to it, with no other jump in it, that has the most
     instructions on vectors. The kernel must have been called once.
     """
-    cached = lookup.bands[0].kernel()[0]
+    cached: Any = lookup.bands[0].kernel()[0]
     kernel = nb.njit(nogil=True)(cached.py_func)  # what comes from the cache cannot be inspected
     kernel.compile(cached.signatures[0])
     (assembly,) = kernel.inspect_asm().values()
-    loops, labels, lines = [], {}, []
+    labels: dict[str, int] = {}
+    loops, lines = [], list[str]()
     for line in assembly.splitlines():
         if label := re.match(r"(\.L\w+):", line):
             labels[label[1]] = len(lines)

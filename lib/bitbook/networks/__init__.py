@@ -6,7 +6,7 @@ makes the same architecture again.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import nn
@@ -14,6 +14,7 @@ from torch import nn
 from ._bound import at_most
 from ._digits_cnn import digits_cnn
 from ._lenet5 import lenet5
+from ._mnist_cnn import mnist_cnn
 from ._normalise import Normalise
 from ._positions import image_shape, output_positions
 from ._pretrained import GIVEN, GivenWeights, WeightsDamaged, checksum, torchvision_specification, torchvision_weights
@@ -28,10 +29,11 @@ __all__ = [
     "torchvision_specification", "torchvision_weights", "unwrapped",
 ]  # fmt: skip
 
-FACTORIES = {
+FACTORIES: dict[str, Callable[..., nn.Module]] = {
     "cifar_resnet": CifarResNet,
     "digits_cnn": digits_cnn,
     "lenet5": lenet5,
+    "mnist_cnn": mnist_cnn,
     "resnet9": ResNet9,
     "shrunk": shrunk,
     "torchvision": torchvision_classifier,

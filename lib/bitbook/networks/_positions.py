@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import nn
 
-_SHAPES = {"digits_cnn": (1, 8, 8), "lenet5": (1, 28, 28), "torchvision": (3, 224, 224)}
+_SHAPES = {"digits_cnn": (1, 8, 8), "lenet5": (1, 28, 28), "mnist_cnn": (1, 28, 28), "torchvision": (3, 224, 224)}
 
 
 def image_shape(specification: Mapping) -> tuple[int, int, int]:

@@ -161,18 +161,21 @@ class Residual(nn.Module):
 
 
 class ResNet9(nn.Module):
-    """ResNet-9 (cifar10-fast, David Page, 2018) for images (N, 3, 32, 32): 6,568,640 weights, 5,120 linear."""
+    """ResNet-9 (cifar10-fast, David Page, 2018) for images (N, 3, 32, 32): 6,568,640 weights, 5,120 linear.
 
-    def __init__(self, *, mean: Sequence[float], std: Sequence[float], classes: int = 10) -> None:
+    `width`: channels of the first layer; 64 in the original, and each layer in proportion.
+    """
+
+    def __init__(self, *, mean: Sequence[float], std: Sequence[float], classes: int = 10, width: int = 64) -> None:
         super().__init__()
         self.normalise = Normalise(mean, std)
-        self.prep = ConvNorm(3, 64)
-        self.layer1 = nn.Sequential(ConvNorm(64, 128, pool=True), Residual(128))
-        self.layer2 = ConvNorm(128, 256, pool=True)
-        self.layer3 = nn.Sequential(ConvNorm(256, 512, pool=True), Residual(512))
+        self.prep = ConvNorm(3, width)
+        self.layer1 = nn.Sequential(ConvNorm(width, 2 * width, pool=True), Residual(2 * width))
+        self.layer2 = ConvNorm(2 * width, 4 * width, pool=True)
+        self.layer3 = nn.Sequential(ConvNorm(4 * width, 8 * width, pool=True), Residual(8 * width))
         self.pool = nn.MaxPool2d(4)
-        self.linear = nn.Linear(512, classes, bias=False)
+        self.linear = nn.Linear(8 * width, classes, bias=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        x = self.layer3(self.layer2(self.layer1(self.prep(self.normalise(images)))))  # (N, 512, 4, 4)
+        x = self.layer3(self.layer2(self.layer1(self.prep(self.normalise(images)))))  # (N, 8 * width, 4, 4)
         return 0.125 * self.linear(self.pool(x).flatten(1))

@@ -26,7 +26,7 @@ def torchvision_classifier(
         network.conv1 = nn.Conv2d(3, network.conv1.out_channels, 3, padding=1, bias=False)
         network.maxpool = nn.Identity()
 
-    class Normalised(type(network)):
+    class Normalised(type(network)):  # type: ignore[misc]  # known when it runs
         """The same network behind a normalisation: a subclass, so that its state-dict names stay."""
 
         def forward(self, images: Tensor) -> Tensor:

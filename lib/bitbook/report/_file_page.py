@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,13 @@ LOW, MIDDLE, HIGH = np.array([[1, 115, 178], [225, 225, 225], [213, 94, 0]])  # 
 MOST = 256  # entries drawn of a codebook; of more, so many equal stretches of its range
 
 
-def page(compressed: Compressed, name: str) -> str:
+def page(compressed: Compressed, name: str, *, links: Mapping[str, str] | None = None) -> str:
     """Return HTML about a compressed network: its size, layers, codebooks with how often each entry is used, ledger.
 
     Args:
         compressed: What a file holds.
         name: The title, such as the file's name.
+        links: Where `home`, the page that leads here, and `file`, the file itself, are seen from this page.
 
     Returns:
         A page that loads nothing, neither styles nor pictures.
@@ -37,6 +38,7 @@ def page(compressed: Compressed, name: str) -> str:
     layers, sizes = list(_layers(compressed)), list(_sizes(compressed))
     return environment.get_template("file.html").render(
         name=name,
+        links=links,
         file=compressed,
         specification=json.dumps(compressed.specification, default=dict, indent=1, sort_keys=True),
         network=compressed.specification.get("factory") or compressed.specification.get("class"),

@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bitbook.codes import load
+from bitbook.report._file_page import page
+
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
@@ -125,10 +128,10 @@ def _overview(rows: Sequence[Mapping[str, str]]) -> dict[str, Any]:
 def write_report(
     folder: Path, *, pages: Iterable[Page], rows: Sequence[Mapping[str, str]], first: Sequence[Mapping[str, str]] = ()
 ) -> None:
-    """Write index.html, a page for each notebook and for each task and method, figures and a style sheet into a folder.
+    """Write index.html, a page for each notebook, each task and method and each file, figures and a style sheet.
 
     Args:
-        folder: where they go, replacing it. Files that rows name stand beside it and are linked to where they exist.
+        folder: where they go, replacing it. Files that rows name stand beside it and have a page where they exist.
         pages: an executed notebook for each.
         rows: the table of results, as its CSV has it.
         first: those of the rows that open the index; ten are shown.
@@ -140,7 +143,8 @@ def write_report(
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"number": number, "percent": percent}
     shutil.rmtree(folder, ignore_errors=True)
-    (folder / "figures").mkdir(parents=True)
+    for part in ("figures", "files"):
+        (folder / part).mkdir(parents=True)
 
     def write(name: str, template: str, **values: Any) -> None:
         (folder / name).write_text(environment.get_template(template).render(**values), encoding="utf-8")
@@ -150,15 +154,15 @@ def write_report(
         drawn.savefig(folder / "figures" / f"{task}.svg", metadata={"Date": None})
         plt.close(drawn)
     entries: dict[str, dict[str, Any]] = {}
-    for page in pages:
-        notebook = nbformat.read(page.notebook, as_version=4)
-        entry: dict[str, Any] = {"page": page, "title": title_of(notebook), "figures": []}
-        entry["scalars"] = _scalars(page.metrics)
+    for shown in pages:
+        notebook = nbformat.read(shown.notebook, as_version=4)
+        entry: dict[str, Any] = {"page": shown, "title": title_of(notebook), "figures": []}
+        entry["scalars"] = _scalars(shown.metrics)
         for count, (png, caption) in enumerate(zip(pictures_of(notebook), captioned(notebook), strict=True), start=1):
-            entry["figures"].append((f"figures/{page.key}-{count}.png", caption))
+            entry["figures"].append((f"figures/{shown.key}-{count}.png", caption))
             (folder / entry["figures"][-1][0]).write_bytes(png)
-        write(f"{page.key}.html", "page.html", entry=entry, body=body_of(notebook))
-        entries[page.key] = entry
+        write(f"{shown.key}.html", "page.html", entry=entry, body=body_of(notebook))
+        entries[shown.key] = entry
     linked = [dict(row) | _links(row, folder, entries) for row in rows]
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in linked:
@@ -167,20 +171,21 @@ def write_report(
         runs = [entries[key] for key in dict.fromkeys(row["key"] for row in own) if key in entries]
         write(f"{task}.{method}.html", "method.html", task=task, method=method, rows=own, entries=runs)
     opening = [row for row, plain in zip(linked, rows, strict=True) if plain in first][:10]
-    shown = {"entries": list(entries.values()), "groups": groups, "first": opening, "tasks": list(overview)}
-    write("index.html", "index.html", **shown)
+    listed = {"entries": list(entries.values()), "groups": groups, "first": opening, "tasks": list(overview)}
+    write("index.html", "index.html", **listed)
     style = (TEMPLATES / "style.css").read_text(encoding="utf-8")
     (folder / "style.css").write_text(f"{style}\n{_code_colours()}\n", encoding="utf-8")
 
 
 def _links(row: Mapping[str, str], folder: Path, entries: Mapping[str, Any]) -> dict[str, str]:
-    """Return where a row's notebook and file are, seen from the report's folder; nothing for what is not there."""
-    key, there = Path(row["file"]).parent.name, (folder.parent / row["file"]).exists()
-    return {
-        "key": key,
-        "notebook": f"{key}.html" if key in entries else "",
-        "href": f"../{row['file']}" if there else "",
-    }
+    """Return where a row's notebook and the page of its file are, which is written; nothing for what is not there."""
+    file, key = Path(row["file"]), Path(row["file"]).parent.name
+    href = f"files/{key}-{file.stem}.html" if (folder.parent / file).exists() else ""
+    if href:
+        links = {"home": "../index.html", "file": f"../../{file}"}
+        html = page(load(folder.parent / file), f"{key}, {row['variant']}", links=links)
+        (folder / href).write_text(html, encoding="utf-8")
+    return {"key": key, "notebook": f"{key}.html" if key in entries else "", "href": href}
 
 
 def number(value: Any) -> str:

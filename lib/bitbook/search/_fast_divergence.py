@@ -45,7 +45,7 @@ class FastDivergence:
         self.images = training.sample(train, images, policy=policy, seed=seed + 1_000_000)
         self.float_logits = training.logits(network, self.images)
         self.network = copy.deepcopy(network).eval()
-        self._own, self._first = _statistics(self.network), {}
+        self._own, self._first = _statistics(self.network), dict[str, Any]()
         training.reestimate_batch_norm(self.network, training.sample(train, training.IMAGES, policy=policy, seed=seed))
         self._whole = _statistics(self.network)
         with _watching(self.network, lambda name, _, *found: self._first.update({name: found})):

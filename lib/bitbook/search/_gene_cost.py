@@ -26,8 +26,8 @@ class Point:
     @property
     def costs(self) -> tuple[float, ...]:
         """What the search minimises."""
-        costs = self.file_bytes, self.divergence, self.latency
-        return costs[:2] if self.latency is None else costs
+        costs = self.file_bytes, self.divergence
+        return costs if self.latency is None else (*costs, self.latency)
 
 
 class GeneCost:

@@ -7,7 +7,7 @@ on to candidates of other sizes. What each gene brings is measured in ARCHITECTU
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Self, cast
 
 import numpy as np
 
@@ -94,11 +94,12 @@ class Genes:
         largest = int(np.abs(levels).max())
         book = {"levels": np.arange(-largest, largest + 1)}
         coded = Coded({name: ScalarCode(levels + largest, "levels", scale)}, book)
-        found = compensate({name: tensor}, coded, {name: factors}, rate_weight=RATE_WEIGHTS[rate_weight]).codes[name]
-        return found.indices.astype(np.int16) - np.int16(largest)
+        found = compensate({name: tensor}, coded, {name: factors}, rate_weight=RATE_WEIGHTS[rate_weight])
+        return cast(ScalarCode, found.codes[name]).indices.astype(np.int16) - np.int16(largest)
 
     def coded(self, keys: Sequence[Key], levels: Sequence[np.ndarray]) -> Coded:
         """Return the codes of layers with these keys and levels, with one codebook."""
         scales = {self.layers[key[0]]: self.steps[key[2]] for key in keys}
         found = on_grid(dict(zip(scales, levels, strict=True)), 1.0)
-        return replace(found, codes={name: replace(code, scales=scales[name]) for name, code in found.codes.items()})
+        codes = {name: replace(cast(ScalarCode, code), scales=scales[name]) for name, code in found.codes.items()}
+        return replace(found, codes=codes)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-Batch = Tensor | tuple | dict
+Batch: TypeAlias = Tensor | tuple | dict
 
 
 def inputs(network: nn.Module, images: Tensor) -> Tensor:
@@ -79,7 +80,7 @@ def logits(
     feature maps of the networks here then stay in a processor's cache, which is fastest. Batches as `run` takes them
     serve, too; of several outputs, in a tuple or dict, those of floats are put side by side, (N, all of them).
     """
-    shape = getattr(images, "shape", ())
+    shape: tuple[int, ...] = getattr(images, "shape", ())
     step = batch_size or (max(4, 102_400 // (shape[2] * shape[3])) if len(shape) == 4 else 100)
     with evaluating(network), torch.inference_mode():
         return torch.cat([_only(output).float().cpu() for output in run(network, images, batch_size=step)])

@@ -14,7 +14,7 @@ from ._scheme import Scheme
 class Mask(nn.Module):
     """A parametrisation: pruned weights are zero and get no gradient, whatever momentum and weight decay do to them."""
 
-    along: ClassVar = {"kept": 2}
+    along: ClassVar[dict[str, int]] = {"kept": 2}
 
     def __init__(self, weights: Tensor) -> None:
         super().__init__()

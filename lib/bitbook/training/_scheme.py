@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from bitbook.codes import Coded
@@ -42,7 +43,7 @@ class Scheme:
     def after_step(self, network: nn.Module, step: int, steps: int) -> None:
         """Act after each optimiser step, counted from 1."""
 
-    def after_epoch(self, network: nn.Module, epoch: int, epochs: int) -> Mapping[str, Sequence[int]]:
+    def after_epoch(self, network: nn.Module, epoch: int, epochs: int) -> Mapping[str, Sequence[int] | np.ndarray]:
         """Act after each epoch, counted from 1; return the output channels that leave the network, by layer."""
         return {}
 

@@ -2,13 +2,13 @@
 
 import zlib
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bitbook.codes import Code, Coded, GridCode, SparseCode
+from bitbook.codes import Code, Coded, GridCode, ScalarCode, SparseCode, VectorCode
 from bitbook.networks import bake
 
 from ._parametrisation import attach, attached, original
@@ -92,7 +92,7 @@ class CodebookTuning(Scheme):
                 raise ValueError(f"{name}: a grid code has no codebook to train: leave it out of what is tuned")
         mark = 0
         for name, weights in sorted(self.coded.decode().items()):
-            mark = zlib.crc32(weights, zlib.crc32(name.encode(), mark))
+            mark = zlib.crc32(weights.data, zlib.crc32(name.encode(), mark))
         object.__setattr__(self, "checksum", f"{mark:08x}")
 
     def prepare(self, network: nn.Module) -> None:
@@ -101,7 +101,8 @@ class CodebookTuning(Scheme):
         values = {name: nn.Parameter(torch.tensor(book).to(like)) for name, book in self.coded.codebooks.items()}
         counts = self.coded.counts()
         for name, code in self.coded.codes.items():
-            inner, positions = (code.inner, code.positions) if isinstance(code, SparseCode) else (code, None)
+            positions = code.positions if isinstance(code, SparseCode) else None
+            inner = _indexed(code)
             members = torch.from_numpy(counts[inner.codebook]).reshape(-1, *[1] * (values[inner.codebook].ndim - 1))
             module = SharedValues(
                 values[inner.codebook],
@@ -124,11 +125,15 @@ class CodebookTuning(Scheme):
         books = dict(self.coded.codebooks)
         for name, module in attached(network, SharedValues).items():
             code = self.coded.codes[name]
-            books[getattr(code, "inner", code).codebook] = module.values.detach().cpu().numpy().astype(np.float16)
+            books[_indexed(code).codebook] = module.values.detach().cpu().numpy().astype(np.float16)
         bake(network)
         for name in self.coded.codes:
             original(network, name).requires_grad_(True)
         return Coded(self.coded.codes, books)
+
+
+def _indexed(code: Code) -> ScalarCode | VectorCode:
+    return cast(ScalarCode | VectorCode, getattr(code, "inner", code))
 
 
 def _scales(code: Code, like: Tensor) -> Tensor | None:

@@ -4,7 +4,7 @@ import io
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from bitbook.networks import channel_graph
 from ._recipe import Recipe
 
 CHECKPOINT = "checkpoint.pt"
-Channels = Mapping[str, Sequence[int]]  # output channels by layer
+Channels = Mapping[str, Sequence[int] | np.ndarray]  # output channels by layer
 
 
 class State:
@@ -109,7 +109,7 @@ def load_checkpoint(folder: Path) -> dict[str, Any] | None:
 
 def _generator_states() -> dict[str, Any]:
     """The states of Python's, NumPy's and torch's own generators, on the CPU and on every GPU in use."""
-    kind, keys, *rest = np.random.get_state()  # noqa: NPY002 - the state that users' code may draw from
+    kind, keys, *rest = cast(tuple, np.random.get_state(legacy=True))  # noqa: NPY002 - the state that users' code may draw from
     return {
         "python": random.getstate(),
         "numpy": (kind, torch.from_numpy(keys.astype(np.int64)), *rest),

@@ -35,7 +35,7 @@ def straight_through(weights: Tensor, quantised: Tensor) -> Tensor:
 class Quantiser(nn.Module):
     """A parametrisation that knows values, (k,), and for weights the indices, int64, of those that they take."""
 
-    along: ClassVar = {}  # values belong to the whole layer
+    along: ClassVar[dict[str, int]] = {}  # values belong to the whole layer
     values: Tensor
 
     def indices(self, weights: Tensor) -> Tensor:

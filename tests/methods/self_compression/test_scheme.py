@@ -20,6 +20,7 @@ NETWORKS = {
     "lenet5": ({"factory": "lenet5", "arguments": {}}, (1, 28, 28)),
     "resnet20": ({"factory": "cifar_resnet", "arguments": {"depth": 20, **CIFAR}}, (3, 8, 8)),
     "resnet9": ({"factory": "resnet9", "arguments": CIFAR}, (3, 32, 32)),
+    "mnist_cnn": ({"factory": "mnist_cnn", "arguments": {}}, (1, 28, 28)),
     "digits": ({"factory": "digits_cnn", "arguments": {}}, (1, 8, 8)),
     "mobilenet": (
         {"factory": "torchvision", "arguments": {"name": "mobilenet_v3_small", "classes": 5, **CIFAR}},

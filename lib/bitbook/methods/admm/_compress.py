@@ -5,6 +5,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -103,7 +104,7 @@ def run(
     keeps a checkpoint of every training, so that a killed one resumes at its last epoch and ends in the same weights.
     """
     stages, data = {}, task.train()
-    labels, own = data.labels, {}
+    labels, own = data.labels, dict[str, Any]()
     if schedule.share:
         labels = torch.cat([training.logits(network, data.images), labels[:, None]], 1)
         name = f"distil {schedule.share} at {schedule.temperature}"
@@ -179,7 +180,7 @@ def _cluster(network: nn.Module, schedule: Schedule, train: Callable[..., Stage]
     constraint = schedule.cluster if schedule.moving else levels(network)
     pulled = train("cluster", network, _admm(constraint, schedule.clustering), schedule.clustering)
     found = levels(pulled.network) if schedule.moving else constraint
-    freezing = Freezing(levels=found, rounds=schedule.freezing.rounds)
+    freezing = Freezing(levels=cast(Levels, found), rounds=schedule.freezing.rounds)
     frozen = train("freeze", pulled.network, freezing, schedule.freezing)
     coded = frozen.coded if schedule.freezing.epochs else quantised(frozen.network, found)
     tuned = train("tune", frozen.network, training.CodebookTuning(coded), schedule.tuning)

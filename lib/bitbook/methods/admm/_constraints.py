@@ -124,7 +124,7 @@ class Levels:
             index = index.cpu().numpy()
             inner = ScalarCode(index if positions.all() else index[positions], book)
             codes[name] = inner if positions.all() else SparseCode(positions, inner)
-        return Coded(codes, {book: np.float16(levels) for book, levels in self.values.items()})
+        return Coded(codes, {book: np.array(levels, np.float16) for book, levels in self.values.items()})
 
 
 @dataclass(frozen=True)

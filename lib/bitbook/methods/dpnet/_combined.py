@@ -5,13 +5,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 from torch import nn
 
 from bitbook import training
 from bitbook.clustering._threads import Workers
-from bitbook.codes import Coded, Compressed
+from bitbook.codes import Coded, Compressed, ScalarCode
 from bitbook.compression import assemble, weight_tensors
 from bitbook.methods.dpnet._bit_budget import EntropyConstrained, Pruned, rate_distortion_weight
 from bitbook.tasks import Task
@@ -133,14 +134,14 @@ def combined(
         precision=schedule.precision,
     )
     images, scheme = task.train(), Combined(schedule, network, task, seed)
-    own = {"scheme": scheme, "seed": seed, "folder": folder}
+    own: dict[str, Any] = {"scheme": scheme, "seed": seed, "folder": folder}
     done = training.fit(copy.deepcopy(network), images.images, images.labels, recipe, **own)
     return assemble(done.network, done.coded, calibration=task.calibration(seed=seed))
 
 
 def _cheapest(tensors: Mapping[str, np.ndarray], coded: Coded, weight: float, name: str) -> np.ndarray:
     """A layer's indices of least squared error plus weighted bits, by the lengths in the code given."""
-    weights, code, values = tensors[name], coded.codes[name], coded.codebooks[name]
+    weights, code, values = tensors[name], cast(ScalarCode, coded.codes[name]), coded.codebooks[name]
     counts = np.bincount(code.indices.ravel(), minlength=len(values))
     lengths = np.log2((counts.sum() + 1) / (counts + 0.5))  # finite for a value that no weight has any more
     best, least = np.zeros(weights.shape, code.indices.dtype), np.full(weights.shape, np.inf)

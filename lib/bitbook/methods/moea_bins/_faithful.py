@@ -105,7 +105,7 @@ class BinSearch:
 
         start = np.linspace(self.fewest, self.bins, population).round()[:, None]
         options = {"population": population, "generations": generations, "seed": self.seed, **operators}
-        return evolve(evaluate, start, [self.fewest], [self.bins], **options)
+        return evolve(evaluate, start, np.array([self.fewest]), np.array([self.bins]), **options)
 
     def sweep(self, *, stride: int = 1) -> list[Solution]:
         """Return the solution of every bin count within the bounds, or every so many: the oracle for the search."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -59,7 +60,7 @@ def permute_and_quantise(
     sizes = blocks.sizes(network)
     groups = permute(network, sizes, search=how.search, seed=seed) if how.search else []
     tensors = weight_tensors(network)
-    options = {"iterations": how.iterations, "shared": how.shared, "sparsity": how.sparsity}
+    options: dict[str, Any] = {"iterations": how.iterations, "shared": how.shared, "sparsity": how.sparsity}
     coded = quantise(tensors, sizes, annealing=how.annealing, seed=seed, **options)
     if how.rounding == "outputs":
         images = task.calibration(IMAGES, seed=seed)
@@ -77,7 +78,7 @@ def finish(
     """
     if tuning is None:
         return assemble(quantised.network, quantised.coded, calibration=task.calibration(seed=seed))
-    labels = {} if tuning.distil else {"objective": training.cross_entropy(), "name": "labels"}  # no teacher needed
+    labels: dict[str, Any] = {} if tuning.distil else {"objective": training.cross_entropy(), "name": "labels"}
     scheme = training.CodebookTuning(quantised.coded)
     return retrain(quantised.network, task, scheme, tuning, seed=seed, folder=folder, **labels)
 

@@ -20,7 +20,9 @@ MASK_RCNN = Blocks(
 
 def mask_rcnn_graph(network: nn.Module) -> ChannelGraph:
     """Return the channel graph of torchvision's `maskrcnn_resnet50_fpn`, for `permute` and `channel_graph.groups`."""
-    modules, outputs, inputs, count = dict(network.named_modules()), {}, {}, 0
+    modules, count = dict(network.named_modules()), 0
+    outputs: dict[str, np.ndarray] = {}
+    inputs: dict[str, np.ndarray] = {}
     for parents, children in _streams():
         ids = np.arange(count, count := count + len(modules[parents[0]].weight))
         outputs |= dict.fromkeys(parents, ids)

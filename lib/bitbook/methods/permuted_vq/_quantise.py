@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 
 from bitbook.clustering import nearest_codewords, vector_kmeans
-from bitbook.codes import Coded, SparseCode, VectorCode, small_floats
+from bitbook.codes import Code, Coded, SparseCode, VectorCode, small_floats
+from bitbook.compression import Moments
 
 DAMPING = 0.01  # of the moments' mean diagonal, as in GPTQ
 ROUNDS, STEPS = 4, 20  # of rounding and fitting in turn; of conjugate gradients
@@ -39,7 +41,8 @@ def quantise(
     together = defaultdict(list)
     for name, size in sizes.items():
         together[f"{size[0]}x{size[1]}" if shared else name].append(name)
-    codes, codebooks = {}, {}
+    codes: dict[str, Code] = {}
+    codebooks = {}
     for book, names in together.items():
         k, d = sizes[names[0]]
         positions = {name: _largest(tensors[name], sparsity, d) for name in names if sparsity}
@@ -66,7 +69,7 @@ def _largest(tensor: np.ndarray, sparsity: float, d: int) -> np.ndarray:
 
 
 def fitted_to_outputs(
-    tensors: Mapping[str, np.ndarray], coded: Coded, moments: Mapping[str, np.ndarray], *, rounds: int = ROUNDS
+    tensors: Mapping[str, np.ndarray], coded: Coded, moments: Mapping[str, Moments], *, rounds: int = ROUNDS
 ) -> Coded:
     """Return vector codes such that each layer's outputs, not its weights, come out close.
 
@@ -75,20 +78,21 @@ def fitted_to_outputs(
 
     moments: (groups, inputs, inputs) of `compression.input_moments`, for every coded layer.
     """
-    weights = {name: tensors[name].reshape(len(tensors[name]), -1).astype(np.float64) for name in coded.codes}
-    moments = {name: [_damped(moment) for moment in moments[name]] for name in weights}
-    factors = {n: [np.linalg.cholesky(np.linalg.inv(m)).T for m in parts] for n, parts in moments.items()}  # upper
+    codes = cast(Mapping[str, VectorCode], coded.codes)
+    weights = {name: tensors[name].reshape(len(tensors[name]), -1).astype(np.float64) for name in codes}
+    damped = {name: [_damped(moment) for moment in moments[name]] for name in weights}
+    factors = {n: [np.linalg.cholesky(np.linalg.inv(m)).T for m in parts] for n, parts in damped.items()}  # upper
     books = {name: book.astype(np.float64) for name, book in coded.codebooks.items()}
     for _ in range(rounds):
         indices = {}
-        for name, code in coded.codes.items():
+        for name, code in codes.items():
             parts = zip(np.split(weights[name], len(factors[name])), factors[name], strict=True)
             indices[name] = np.concatenate([_round(part, factor, books[code.codebook]) for part, factor in parts])
         for book in books:
-            users = [name for name, code in coded.codes.items() if code.codebook == book]
-            books[book] = _refit(books[book], [(weights[n], indices[n], moments[n]) for n in users])
-    codes = {name: replace(code, indices=indices[name]) for name, code in coded.codes.items()}
-    return Coded(codes, {name: small_floats(book) for name, book in books.items()}).without_unused()
+            users = [name for name, code in codes.items() if code.codebook == book]
+            books[book] = _refit(books[book], [(weights[n], indices[n], damped[n]) for n in users])
+    found = {name: replace(code, indices=indices[name]) for name, code in codes.items()}
+    return Coded(found, {name: small_floats(book) for name, book in books.items()}).without_unused()
 
 
 def _damped(moments: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -74,7 +75,8 @@ def compress(
             files.write_atomically(path, json.dumps([dataclasses.asdict(record) for record in records]))
 
     teacher = training.distillation(copy.deepcopy(network), share=distil) if distil else None
-    options = {"objective": teacher, "name": f"distillation {distil}" if distil else "", "folder": folder}
+    name = f"distillation {distil}" if distil else ""
+    options: dict[str, Any] = {"objective": teacher, "name": name, "folder": folder}
     done = training.fit(
         copy.deepcopy(network), data.images, data.labels, recipe, seed=seed, scheme=scheme, callback=callback, **options
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -64,10 +65,11 @@ class SelfCompression(training.Scheme):
                 raise ValueError(fault)
 
     def prepare(self, network: nn.Module) -> None:
-        options = {"depth": self.depth, "whole_depths": self.whole_depths, "learned": self.charge != "entropy"}
+        learned, whole = self.charge != "entropy", self.whole_depths
         for name in weight_tensors(network):
-            layer = LearnedDepth(training.original(network, name), **options)
-            training.attach(network, name, layer.to(training.original(network, name).device))
+            weight = training.original(network, name)
+            layer = LearnedDepth(weight, depth=self.depth, whole_depths=whole, learned=learned)
+            training.attach(network, name, layer.to(weight.device))
         if self.every or self.charge == "depth and inputs":
             _graph(network)  # a network that cannot be traced is refused now, not after the first epoch
 
@@ -106,7 +108,7 @@ class SelfCompression(training.Scheme):
         if self.every:
             shrink_biases(network, _graph(network), empty_channels(network), self.push)
 
-    def after_epoch(self, network: nn.Module, epoch: int, epochs: int) -> Mapping[str, Sequence[int]]:
+    def after_epoch(self, network: nn.Module, epoch: int, epochs: int) -> Mapping[str, Sequence[int] | np.ndarray]:
         if not self.every or (epoch % self.every and epoch < epochs):
             return {}
         return leaving(network, _graph(network), union=self.union)

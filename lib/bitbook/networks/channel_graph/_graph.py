@@ -70,7 +70,9 @@ class ChannelGraph:
 
     def plan(self, taken: Sequence[np.ndarray]) -> Plan:
         """Make a plan from the old positions that each site takes: (n,), or (groups, m) for inputs of a layer."""
-        rows, columns, lengths = {}, {}, {}
+        rows: dict[str, np.ndarray] = {}
+        columns: dict[str, np.ndarray] = {}
+        lengths: dict[str, tuple[int, ...]] = {}
         for site, positions in zip(self.sites, taken, strict=True):
             for name in site.parameters:
                 if site.axis == 0:
@@ -173,7 +175,7 @@ class Walk:
     def module(self, node: fx.Node) -> nn.Module:
         return self.network.get_submodule(node.target)
 
-    def refuse(self, node: fx.Node, wrong: bool, fault: str) -> None:
+    def refuse(self, node: fx.Node, wrong: object, fault: str) -> None:
         """Raise ChannelGraphError, naming the operation and where it stands, where something is wrong with it."""
         if wrong:
             raise ChannelGraphError(f"{described(self.network, node)} {fault}")

@@ -62,12 +62,12 @@ def groups(graph: ChannelGraph) -> tuple[Group, ...]:
         if len({number for number, _, _ in places}) == len(places):
             alike[tuple(place[:2] for place in places)].append([place[2] for place in places])
     found = []
-    for places, starts in alike.items():
-        if len(starts) > 1:
-            columns = zip(places, np.array(starts).T, strict=True)
-            held_in = [_place(*blocks[number], run, start) for (number, run), start in columns]
+    for where, channels in alike.items():
+        if len(channels) > 1:
+            columns = zip(where, np.array(channels).T, strict=True)
+            held_in = [_place(*blocks[number], run, column) for (number, run), column in columns]
             parents, children = (tuple(place for place in held_in if place.axis == axis) for axis in (0, 1))
-            found.append(Group(len(starts), parents, children))
+            found.append(Group(len(channels), parents, children))
     return tuple(found)
 
 
@@ -98,7 +98,7 @@ def tied_channels(graph: ChannelGraph) -> np.ndarray:
         smallest = lower
 
 
-def permutation(graph: ChannelGraph, orders: Mapping[Group, Sequence[int]]) -> Plan:
+def permutation(graph: ChannelGraph, orders: Mapping[Group, Sequence[int] | np.ndarray]) -> Plan:
     """Return the plan by which channel order[i] of each group moves to place i.
 
     Raises ChannelGraphError for an order that is no permutation of its group.
@@ -107,8 +107,8 @@ def permutation(graph: ChannelGraph, orders: Mapping[Group, Sequence[int]]) -> P
     for site in graph.sites:
         blocks = site.groups if site.axis == 1 else 1
         taken[site.module, site.axis] = np.arange(len(site.ids)).reshape(blocks, -1) % (len(site.ids) // blocks)
-    for group, order in orders.items():
-        order = np.asarray(order)
+    for group, given in orders.items():
+        order = np.asarray(given)
         if not np.array_equal(np.sort(order), np.arange(group.size)):
             name = group.parents[0].module
             raise ChannelGraphError(f"{name}: the order given for its {group.size} channels is no permutation")
@@ -117,7 +117,7 @@ def permutation(graph: ChannelGraph, orders: Mapping[Group, Sequence[int]]) -> P
     return graph.plan(list(taken.values()))
 
 
-def permute(network: nn.Module, graph: ChannelGraph, orders: Mapping[Group, Sequence[int]]) -> None:
+def permute(network: nn.Module, graph: ChannelGraph, orders: Mapping[Group, Sequence[int] | np.ndarray]) -> None:
     """Permute channels in place: the order is baked into the weights, and the network computes the same function."""
     moved = permutation(graph, orders).along(network)
     tensors = dict(network.named_parameters()) | dict(network.named_buffers())

@@ -97,7 +97,7 @@ class IndexMap(nn.Module):
     It has no state of its own: the map stands in the specification.
     """
 
-    def __init__(self, source: Sequence[int]) -> None:
+    def __init__(self, source: Sequence[int] | np.ndarray) -> None:
         super().__init__()
         self.source = np.asarray(source, dtype=np.int64)  # (C',)
         self.register_buffer("read", torch.from_numpy(self.source[self.source >= 0]), persistent=False)

@@ -29,7 +29,7 @@ class SmallerNetwork(fx.GraphModule):
 def remove(
     network: nn.Module,
     graph: ChannelGraph,
-    channels: Mapping[str, Sequence[int]],
+    channels: Mapping[str, Sequence[int] | np.ndarray],
     *,
     tolerance: float | None = 1e-6,
 ) -> SmallerNetwork:
@@ -57,7 +57,7 @@ def remove(
     return smaller
 
 
-def removal(graph: ChannelGraph, channels: Mapping[str, Sequence[int]]) -> Plan:
+def removal(graph: ChannelGraph, channels: Mapping[str, Sequence[int] | np.ndarray]) -> Plan:
     """Return the plan of a removal: it shrinks state dicts, optimiser state and averages as `remove` shrinks a network.
 
     The plan does not ask whether the channels are zero. Raises ChannelGraphError for what no smaller network can be.
@@ -83,7 +83,7 @@ def shrunk(*, of: Mapping, kept: Mapping[str, str | int]) -> nn.Module:
             stay[layer] = np.arange(mask)
             continue
         try:
-            bits = _bits(mask)
+            bits = _bits(mask)  # type: ignore[arg-type]  # refused below
         except (ValueError, TypeError):
             bits = np.zeros(0, dtype=np.uint8)
         if len(bits) != -(-width // 8) * 8 or bits[width:].any() or not bits.any():
@@ -132,7 +132,7 @@ def _ids(graph: ChannelGraph, layer: str) -> np.ndarray:
     return graph.layers[layer]
 
 
-def _kept(graph: ChannelGraph, channels: Mapping[str, Sequence[int]]) -> dict[str, np.ndarray]:
+def _kept(graph: ChannelGraph, channels: Mapping[str, Sequence[int] | np.ndarray]) -> dict[str, np.ndarray]:
     """The positions that stay, by layer; of a layer that would lose all, the first."""
     kept = {}
     for layer, gone in channels.items():

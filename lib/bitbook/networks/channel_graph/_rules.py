@@ -87,7 +87,7 @@ def arithmetic(walk: Walk, node: fx.Node, x: Value) -> Value:
     if len(nodes) < 2:
         return elementwise(walk, node, x)
     x, y = (walk.values[side] for side in node.args)
-    kind = {"mul": "product", "add": "sum", "sub": "sum"}.get(called(walk.network, node).removeprefix("i"))
+    kind = {"mul": "product", "add": "sum", "sub": "sum"}.get(str(called(walk.network, node)).removeprefix("i"))
     walk.refuse(node, kind is None, "divides channels by channels")
     alike = x.form == y.form != "flat" and len(x.ids) == len(y.ids)
     walk.refuse(node, not alike, f"meets {len(x.ids)} channels ({x.form}) with {len(y.ids)} ({y.form})")
