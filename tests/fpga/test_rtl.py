@@ -116,7 +116,7 @@ def test_sums_of_more_than_sixteen_take_a_cycle_more(inputs, kind):
 @pytest.mark.parametrize(
     "more",
     [
-        {"kind": "accumulate", "multipliers": 2, "dimension": 3, "inputs": 2},
+        {"kind": "accumulate", "multipliers": 2, "dimension": 3},
         {"kind": "dense", "inputs": 3},
         {"kind": "dense", "inputs": 2, "packed": True, "activation_width": 8, "weight_width": 8},
     ],
