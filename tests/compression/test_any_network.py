@@ -326,6 +326,22 @@ def test_without_data_every_weight_has_the_nearest_value_of_the_grid():
             np.testing.assert_allclose(np.abs(value - weights), error, atol=1e-4)
 
 
+def test_large_images_unlike_those_of_training_leave_batch_norms_as_they_are():
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(3, 8, 3, stride=4), nn.BatchNorm2d(8), nn.ReLU6(), nn.Conv2d(8, 8, 3, groups=8, bias=False),
+        nn.BatchNorm2d(8), nn.ReLU6(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4),
+    ).eval()  # fmt: skip
+    for norm in networks.batch_norms(network).values():
+        nn.init.normal_(norm.running_mean, std=0.1)
+        nn.init.uniform_(norm.running_var, 0.2, 0.5)
+    x = torch.rand(12, 3, 96, 96)
+    for options in ({"budget": 10**6}, {"k": 60_000}):
+        file = bitbook.compress(network, calibration=x, progress=False, **options)
+        ours, exact = (outputs(n, x)[0] for n in (file.to_module(into=copy.deepcopy(network)), network))
+        assert (ours - exact).abs().max() < 0.02 * exact.std(), options
+
+
 def test_tiny_weights_do_not_vanish():
     network, fresh = nn.Linear(200, 50), nn.Linear(200, 50)
     with torch.no_grad():

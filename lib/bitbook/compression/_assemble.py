@@ -18,6 +18,7 @@ def assemble(
     coded: Coded,
     *,
     calibration: Tensor | Iterable[training.Batch] | None = None,
+    reference: nn.Module | None = None,
     mantissa: int = 10,
 ) -> Compressed:
     """Return a network with these codes as Compressed; the network itself is left as it is.
@@ -30,6 +31,7 @@ def assemble(
         coded: codes of parameters, by name, with their codebooks.
         calibration: on which the batch norms' statistics are taken again: (N, C, H, W) images such as
             `Task.calibration` draws, or batches as `training.run` takes them; None keeps them.
+        reference: the float network, re-estimated on the same data, see `training.reestimate_batch_norm`.
         mantissa: bits that the float16 numbers of batch norms and biases keep of their 10.
 
     Raises:
@@ -45,7 +47,7 @@ def assemble(
             for name, weights in coded.decode().items():
                 named[name].copy_(torch.from_numpy(weights))
         if calibration is not None:
-            training.reestimate_batch_norm(network, calibration)
+            training.reestimate_batch_norm(network, calibration, reference=reference)
     norms = {
         name: norm.eps
         for name, norm in batch_norms(network).items()

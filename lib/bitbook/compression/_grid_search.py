@@ -1,4 +1,4 @@
-"""The default method: one uniform grid for the whole network, as fine as the bytes allow."""
+"""The default method: one uniform grid for the whole network, in units of each layer, as fine as the bytes allow."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -36,6 +36,7 @@ def finest_grid(
     rounding: Rounding,
     *,
     calibration: Tensor | Iterable[training.Batch] | None = None,
+    reference: nn.Module | None = None,
     progress: bool = True,
 ) -> Compressed:
     """Compress to about the finest grid whose file keeps the budget, with one grid step for all weights.
@@ -44,10 +45,10 @@ def finest_grid(
 
     Args:
         network: a plain module; left as it is.
-        tensors: the weights to code, float32 by parameter name.
+        tensors: the weights to code by parameter name, in units of the scale of their layer.
         budget: most bytes of the file.
         rounding: gives codes and changed biases for a step; the flag asks for all the care that it can take.
-        calibration: for the batch norms, see `assemble`.
+        calibration, reference: for the batch norms, see `assemble`.
         progress: whether to show a progress bar.
 
     Raises:
@@ -77,7 +78,7 @@ def finest_grid(
             bar.update()
             factor = max(size - rest, 1) / max(entropy.bytes(step), 1)
             if careful and size <= target:
-                file = assemble(network, coded, calibration=calibration, mantissa=MANTISSA)
+                file = assemble(network, coded, calibration=calibration, reference=reference, mantissa=MANTISSA)
                 over = len(file.to_bytes()) - budget
                 target -= 2 * max(over, 0)
                 if over <= 0 and (best is None or step < best[0]):
