@@ -110,12 +110,15 @@ def diff(arguments: argparse.Namespace) -> int:
 def fpga(arguments: argparse.Namespace) -> int:
     """Print time and resources of a file's network on a board: the fastest design of each kind, and its layers."""
     import json
+    import re
 
     from bitbook import fpga, load, networks
 
     board, compressed = fpga.board(arguments.board), load(arguments.file)
     shape = networks.image_shape(compressed.specification)
     if arguments.image:
+        if not re.fullmatch(r"[1-9]\d*x[1-9]\d*x[1-9]\d*", arguments.image):
+            raise ValueError(f"--image {arguments.image}: give channels, height and width, such as 3x32x32")
         channels, height, width = map(int, arguments.image.split("x"))
         shape = channels, height, width
     layers = fpga.layers(compressed, networks.output_positions(compressed.to_module(), shape))
