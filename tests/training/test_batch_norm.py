@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 
 import pytest
 import torch
@@ -89,6 +90,16 @@ def test_batches_of_arguments_count_by_their_length_and_a_batch_of_one_is_refuse
     torch.testing.assert_close(network[0].running_var, expected)
     with pytest.raises(ValueError, match="larger batches"):
         reestimate_batch_norm(network, [(x[:1],)])
+
+
+def test_every_count_of_images_serves_but_none_and_none_that_is_not_finite():
+    network, images = torch.nn.Sequential(torch.nn.BatchNorm1d(2)), torch.randn(201, 2)
+    reestimate_batch_norm(network, images, batch_size=200)
+    torch.testing.assert_close(network[0].running_mean, images.mean(0))
+    with pytest.raises(ValueError, match="no images"):
+        reestimate_batch_norm(network, images[:0])
+    with pytest.raises(ValueError, match="not finite"):
+        reestimate_batch_norm(network, images * math.nan)
 
 
 def test_with_a_reference_statistics_change_by_what_distinguishes_the_networks():

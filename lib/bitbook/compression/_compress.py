@@ -1,6 +1,5 @@
 """Any network to a compressed one, with data or without: the one door for users."""
 
-import math
 import numbers
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -76,6 +75,9 @@ def compress(
             network does not take, and a budget that cannot be kept.
     """
     _check_options(ratio, budget, k, method, memory)
+    if not isinstance(network, nn.Module):
+        kind = getattr(network, "__name__", type(network).__name__)
+        raise ValueError(f"compress takes a torch module, not {kind}; `bitbook compress` takes files of weights")
     plain = unwrapped(network)
     if not is_plain(plain):
         plain = plain_copy(plain)
@@ -107,7 +109,7 @@ def compress(
 
     if k is None:
         trainable = [value for value in plain.parameters() if value.requires_grad] or list(plain.parameters())
-        budget = int(budget or 4 * sum(value.numel() for value in trainable) / ratio)
+        budget = int(budget or min(4 * sum(value.numel() for value in trainable) / ratio, 2**63))
         tensors = {name: tensor / scales[name] if scales else tensor for name, tensor in chosen.tensors.items()}
         rounding = InTurn(plain, tensors, images, in_turn) if in_turn else by_inputs
         known = {"calibration": data, "reference": reference}
@@ -121,6 +123,8 @@ def compress(
             notes[name] = "rounded to the nearest value: what its layer multiplies it with cannot be watched"
         elif len(factors.get(name, ())) > 1:
             notes[name] = f"rounded in {len(factors[name])} blocks of inputs, to keep the memory"
+        if chosen.tensors[name].any() and not file.codes[name].decode(file.codebooks).any():
+            notes[name] = "all of it became zero, far below the grid's step: exclude it, or take k= or a smaller ratio"
     return file.noted(notes)
 
 
@@ -153,7 +157,7 @@ def _check_options(ratio: float | None, budget: int | None, k: int | None, metho
     if len(given) != 1:
         raise ValueError(f"give one of ratio=, budget= (bytes) and k= (centroids a layer), not {given or 'none'}")
     for name, value in (("ratio", ratio), ("budget", budget), ("k", k), ("memory", memory)):
-        if value is not None and not (isinstance(value, numbers.Real) and math.isfinite(value) and value > 0):
+        if value is not None and not (isinstance(value, numbers.Real) and 0 < value < 2**63):
             raise ValueError(f"{name} must be a finite number above zero, not {value!r}")
     if k is not None and not (k == int(k) and k <= MOST_CENTROIDS):
         raise ValueError(f"k must be a whole number up to {MOST_CENTROIDS:,}, not {k!r}")

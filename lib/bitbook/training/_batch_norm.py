@@ -52,7 +52,10 @@ def reestimate_batch_norm(
 
     number = len(data) if isinstance(data, Tensor) else 1
     if isinstance(data, Tensor):
-        data = data.split(batch_size)
+        parts = list(data.split(batch_size))
+        data = parts if len(parts) < 2 or len(parts[-1]) > 1 else [*parts[:-2], torch.cat(parts[-2:])]
+    if not number:
+        raise ValueError("there are no images to re-estimate batch norms on")
     with evaluating(network), torch.no_grad():
         handles = [layer.register_forward_hook(note) for layer in layers]
         try:
@@ -73,6 +76,8 @@ def reestimate_batch_norm(
                 layer.momentum = momentum
         for layer, own, other in zip(layers, before, others, strict=True):
             mean, variance, total = sums[id(layer)]
+            if total and not (mean.isfinite().all() and variance.isfinite().all()):
+                raise ValueError("a batch norm's inputs are not finite: check weights and calibration data")
             if total:
                 layer.running_mean.copy_(mean / (total / number))
                 layer.running_var.copy_(variance / (total / number))
