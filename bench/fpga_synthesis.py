@@ -60,12 +60,28 @@ UNITS = [  # what the model is fitted on, and what it is tested on
     ("held out", accumulating(16, 2, 16, 4, 8)),
     ("held out", accumulating(12, 1, 64, 3, 16, depth=1024)),
     ("held out", accumulating(32, 1, 4, 4, 16)),
+    ("held out", accumulating(8, 1, 16, 2, 8, dimension=2)),
+    ("held out", accumulating(4, 1, 64, 1, 16, dimension=4)),
+    ("held out", accumulating(4, 2, 16, 4, 8, dimension=4)),
+    ("fit", accumulating(8, 1, 16, 2, 8, sparse=True)),
+    ("held out", accumulating(4, 4, 32, 4, 8, sparse=True)),
+    ("held out", accumulating(8, 4, 8, 4, 8, sparse=True)),  # of 16 rows Yosys cannot map the activations' memory
+    ("held out", accumulating(8, 2, 16, 8, 16, sparse=True)),
+    ("held out", accumulating(2, 32, 16, 2, 8)),
     ("fit", dense(8, 1, 16)),
     ("fit", dense(4, 4, 16)),
     ("fit", dense(8, 1, 8, packed=True)),
     ("fit", dense(8, 1, 16, codewords=16)),
+    ("fit", dense(4, 4, 8, packed=True)),
+    ("fit", dense(8, 2, 8, packed=True, codewords=16)),
+    ("held out", dense(16, 2, 16)),
+    ("held out", dense(16, 2, 8, packed=True)),
+    ("held out", dense(12, 2, 16, codewords=32)),
+    ("held out", dense(8, 4, 8, packed=True, codewords=64)),
+    ("held out", dense(4, 32, 8, packed=True)),
+    ("held out", dense(6, 8, 16)),
 ]
-PLACED = {0, 9}  # one of each design
+PLACED = {0, 17}  # one of each design
 
 
 def yosys(script: str, folder: Path) -> None:

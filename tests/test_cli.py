@@ -49,7 +49,7 @@ def test_recount_prints_the_rule_beside_the_file(file, capsys):
     assert main(["recount", file, "--as", "moea"]) == 0
     first, second, last = capsys.readouterr().out.splitlines()
     assert "16.0 bytes      16.00x" in first and "16.0 bytes      16.00x" in second
-    assert last.startswith("file")
+    assert last.startswith("file") and "of 64 floats" in first and "of 64 floats" in last
     assert main(["recount", file, "--as", "nobody"]) == 2
     assert "no rule 'nobody'" in capsys.readouterr().err
 

@@ -224,3 +224,14 @@ def test_records_of_another_folder_are_not_taken_up(tmp_path):
     cache = Cache(tmp_path / "two", {"seed": 1})
     assert ("a" in cache, "b" in cache) == (False, True)
     assert json.loads((tmp_path / "two" / "records.jsonl").read_text().splitlines()[0])[1] == {"seed": 1}
+
+
+def test_only_ordinary_files_are_written_over(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "self").symlink_to(tmp_path / "self")
+    for name in ("pipe", "folder", "self"):
+        with pytest.raises(OSError, match=f"not written: a folder, a device or a link to itself.*{name}'"):
+            files.write_atomically(tmp_path / name, b"x")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "pipe", "self"]
+    assert (tmp_path / "pipe").is_fifo() and (tmp_path / "self").is_symlink()

@@ -128,3 +128,42 @@ def test_state_that_is_no_tensor_stays_the_module_s_own():
     torch.testing.assert_close(filled(torch.ones(1, 3)), torch.tensor([[13.0, 23.0]]))
     with pytest.raises(ValueError, match=r"differ in 0\.bias; give"):
         file.to_module(into=torch.nn.Sequential(Noted(3, 2, bias=False)))
+
+
+@pytest.mark.parametrize(
+    ("held", "wanted"), [(np.array([300]), "int8"), (np.complex64([1j]), "float32"), (np.float32([0.5]), "int64"),
+                         (np.float32([1e6]), "float16")]
+)  # fmt: skip
+def test_numbers_that_the_module_s_type_cannot_hold_are_refused(held, wanted):
+    file = Compressed.from_state({"kept": held}, codes={}, codebooks={}, specification={}, dtype=np.float32)
+    module = torch.nn.Module()
+    module.register_buffer("kept", torch.zeros(1, dtype=getattr(torch, wanted)))
+    with pytest.raises(ValueError, match=f"^kept: the file has torch.* that torch.{wanted} cannot hold"):
+        file.to_module(into=module)
+
+
+@pytest.mark.parametrize("kernel", ["dense", "lookup"])
+def test_two_tensors_of_a_file_do_not_become_one(kernel):
+    books = {"book": np.float16([1, 2])}
+    codes = {f"{i}.weight": ScalarCode(np.full((3, 3), i), "book") for i in range(2)}
+    file = Compressed(codes=codes, codebooks=books, dense={}, specification={}, original_parameters=18)
+    module = torch.nn.Sequential(*(torch.nn.Linear(3, 3, bias=False) for _ in range(2)))
+    assert [layer.weight.mean().item() for layer in file.to_module(into=module, kernel=kernel)] == [1, 2]
+    tied = torch.nn.Sequential(*(torch.nn.Linear(3, 3, bias=False) for _ in range(2)))
+    tied[1].weight = tied[0].weight
+    with pytest.raises(ValueError, match=r"0\.weight and 1\.weight are one tensor in the module"):
+        file.to_module(into=tied, kernel=kernel)
+
+
+def test_layers_with_hooks_keep_them_beside_lookup_layers():
+    code = ScalarCode(np.arange(6).reshape(2, 3) % 2, "book")
+    file = Compressed(
+        codes={"0.weight": code},
+        codebooks={"book": np.float16([1, 2])},
+        dense={},
+        specification={},
+        original_parameters=6,
+    )
+    module = torch.nn.Sequential(torch.nn.Linear(3, 2, bias=False))
+    module[0].register_forward_pre_hook(lambda layer, given: (given[0] * 10,))
+    assert file.to_module(into=module, kernel="lookup")(torch.ones(1, 3)).tolist() == [[40, 50]]

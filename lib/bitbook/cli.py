@@ -53,6 +53,8 @@ def export(arguments: argparse.Namespace) -> int:
     if arguments.output.suffix != ".safetensors":
         raise ValueError(f"{arguments.output}: weights are exported as .safetensors; name the output so")
     decoded = load(arguments.file).decode()
+    if wide := [name for name, values in decoded.items() if values.dtype == np.complex128]:
+        raise ValueError(f"{', '.join(wide)}: safetensors holds no complex128")
     bar = tqdm(decoded.items(), desc="export", unit="tensor")
     state = {name: np.ascontiguousarray(values) for name, values in bar}
     write_atomically(arguments.output, serialise(state))
@@ -81,14 +83,16 @@ def verify(arguments: argparse.Namespace) -> int:
 
 
 def recount(arguments: argparse.Namespace) -> int:
-    """Print the size of a file as a paper counts it, and its real size."""
+    """Print the size of a file as a paper counts it, and its real size, each beside what it is a share of."""
     from bitbook import load
     from bitbook.codes import recount
 
     compressed = load(arguments.file)
     for count in recount(compressed, arguments.rule):
-        print(f"{arguments.rule:12} {count.bits / 8:14,.1f} bytes {count.ratio:10.2f}x   {count.what}")
-    print(f"{'file':12} {len(compressed.to_bytes()):14,.1f} bytes {compressed.ratio:10.2f}x   everything")
+        of = f"of {count.original_bits / 32:,.0f} floats"
+        print(f"{arguments.rule:12} {count.bits / 8:14,.1f} bytes {count.ratio:10.2f}x {of:22} {count.what}")
+    of = f"of {compressed.original_parameters:,} floats"
+    print(f"{'file':12} {len(compressed.to_bytes()):14,.1f} bytes {compressed.ratio:10.2f}x {of:22} everything")
     return 0
 
 
@@ -106,12 +110,15 @@ def diff(arguments: argparse.Namespace) -> int:
 def fpga(arguments: argparse.Namespace) -> int:
     """Print time and resources of a file's network on a board: the fastest design of each kind, and its layers."""
     import json
+    import re
 
     from bitbook import fpga, load, networks
 
     board, compressed = fpga.board(arguments.board), load(arguments.file)
     shape = networks.image_shape(compressed.specification)
     if arguments.image:
+        if not re.fullmatch(r"[1-9]\d*x[1-9]\d*x[1-9]\d*", arguments.image):
+            raise ValueError(f"--image {arguments.image}: give channels, height and width, such as 3x32x32")
         channels, height, width = map(int, arguments.image.split("x"))
         shape = channels, height, width
     layers = fpga.layers(compressed, networks.output_positions(compressed.to_module(), shape))

@@ -23,6 +23,7 @@ _PARTIAL = f".bitbook-{_HOST}-"  # begins the name of a file that is being writt
 _REMEDIES = {
     errno.ENOSPC: "not written, since the disk is full: free some space",
     errno.EDQUOT: "not written, since your quota is used up: free some space",
+    errno.EFBIG: "not written, since it is larger than a file may be here (ulimit -f)",
     errno.EROFS: "not written, since the disk is read-only: choose another folder",
     errno.EACCES: "not written, since its folder is read-only: choose another folder, or change its mode",
     errno.ENAMETOOLONG: "not written, since a name may have 255 bytes: choose a shorter one",
@@ -41,6 +42,12 @@ def write_atomically(path: str | os.PathLike[str], data: bytes | str) -> None:
     target = Path(os.path.realpath(path))
     partial = target.with_name(f"{_PARTIAL}{os.getpid()}-{secrets.token_hex(4)}")
     try:
+        if target.is_symlink() or (target.exists() and not target.is_file()):
+            raise OSError(
+                errno.EINVAL,
+                "not written: a folder, a device or a link to itself; choose another name",
+                os.fspath(path),
+            )
         target.parent.mkdir(parents=True, exist_ok=True)
         _clear_leftovers(target.parent)
         with partial.open("xb") as file:
@@ -57,7 +64,7 @@ def write_atomically(path: str | os.PathLike[str], data: bytes | str) -> None:
 
 
 def _with_remedy(error: OSError, path: str | os.PathLike[str]) -> OSError:
-    return OSError(error.errno, _REMEDIES[error.errno], os.fspath(path)) if error.errno in _REMEDIES else error
+    return OSError(error.errno, _REMEDIES.get(error.errno or 0, error.strerror), os.fspath(path))
 
 
 def _clear_leftovers(folder: Path) -> None:

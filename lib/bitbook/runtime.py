@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
+from torch.optim.swa_utils import AveragedModel
 from torch.overrides import TorchFunctionMode
 
 from bitbook import networks
+from bitbook.codes._compressed import COUNTER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,8 +21,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from bitbook.codes import Compressed
-
-_NOT_STORED = ("num_batches_tracked", "n_averaged", "_extra_state")
 
 
 def to_module(
@@ -55,13 +55,13 @@ def to_module(
         # Shapes alone first, so that a file cannot ask for more weights than it holds; torchvision's RegNets, which
         # compute their widths in tensors, know no shapes without values.
         with networks.at_most(state.values()), contextlib.suppress(NotImplementedError), torch.device("meta"):
-            _check(networks.build(compressed.specification), state)
+            _check(networks.build(compressed.specification), state, compressed)
         with networks.at_most(state.values()), _WithoutWeights() if coded else contextlib.nullcontext():
             into = networks.build(compressed.specification)
     module = networks.unwrapped(into)
     if state.keys() - set(networks.plain_names(module).values()):
         networks.bake(module)
-    names = _check(module, state)
+    names = _check(module, state, compressed)
     if coded:
         module = _with_lookup(module, names, compressed, eight_bits=kernel == "lookup8")
         into = module if built or isinstance(into, nn.Linear | nn.Conv2d) else into
@@ -94,6 +94,8 @@ def _with_lookup(module: nn.Module, names: Mapping[str, str], compressed: Compre
         layer = module.get_submodule(path)
         if entry != "weight" or stored not in compressed.codes or type(layer) not in (nn.Linear, nn.Conv2d):
             continue
+        if layer._forward_hooks or layer._forward_pre_hooks or "forward" in vars(layer):
+            continue  # which would be lost with it
         if stored not in lookups:
             code: Any = compressed.codes[stored]
             small = eight_bits and isinstance(layer, nn.Linear) and isinstance(code, ScalarCode)
@@ -108,21 +110,51 @@ def _with_lookup(module: nn.Module, names: Mapping[str, str], compressed: Compre
     return module
 
 
-def _check(module: nn.Module, state: Mapping[str, Tensor]) -> dict[str, str]:
+def _decoded(compressed: Compressed, state: Mapping[str, Tensor], name: str) -> Tensor:
+    if not state[name].is_meta:
+        return state[name]
+    return torch.from_numpy(compressed.codes[name].decode(compressed.codebooks))
+
+
+def _check(module: nn.Module, state: Mapping[str, Tensor], compressed: Compressed) -> dict[str, str]:
     """Return the file's name for each of the module's own; ValueError where one has what the other lacks."""
     plain = networks.plain_names(module)
     values = {name: v for name, v in module.state_dict(keep_vars=True).items() if isinstance(v, torch.Tensor)}
-    entries = {name: value for name, value in values.items() if not name.endswith(_NOT_STORED)}
+    entries = {name: value for name, value in values.items() if not _is_counter(module, name)}
     if lazy := [name for name, value in entries.items() if is_lazy(value)]:
         raise ValueError(f"{', '.join(lazy)}: a lazy layer has no shape yet; run the module once before it is filled")
-    shared = {id(value): plain[name] for name, value in entries.items() if plain[name] in state}
+    shared = {id(value): plain[name] for name, value in reversed(entries.items()) if plain[name] in state}
     names, wrong = {}, set()
     for name, value in entries.items():
         names[name] = stored = plain[name] if plain[name] in state else shared.get(id(value), plain[name])
         if stored not in state or state[stored].shape != value.shape:
             wrong.add(stored)
+        elif not _holds(value.dtype, state[stored]):
+            raise ValueError(f"{name}: the file has {state[stored].dtype} numbers that {value.dtype} cannot hold")
+        first = shared.get(id(value), stored)
+        if first != stored and not torch.equal(*(_decoded(compressed, state, part) for part in (first, stored))):
+            raise ValueError(
+                f"{first} and {stored} are one tensor in the module and two in the file; give one in which they are two"
+            )
     wrong |= state.keys() - set(names.values())
     if wrong:
         listed = ", ".join(sorted(wrong))
         raise ValueError(f"the module and the file differ in {listed}; give the matching module as into=")
     return names
+
+
+def _is_counter(module: nn.Module, name: str) -> bool:
+    """Whether an entry counts what was seen in training, which no file holds."""
+    path, _, entry = name.rpartition(".")
+    if entry == "n_averaged":
+        return isinstance(module.get_submodule(path), AveragedModel)
+    return entry == COUNTER and hasattr(module.get_submodule(path), "running_var")
+
+
+def _holds(dtype: torch.dtype, values: Tensor) -> bool:
+    """Whether numbers keep what they say in a module's type: floats may lose precision, others nothing."""
+    if values.is_meta or values.dtype == dtype:
+        return True
+    if values.is_floating_point() and dtype.is_floating_point:
+        return bool(values.to(dtype).isfinite().all())
+    return dtype.is_complex >= values.is_complex() and torch.equal(values.to(dtype).to(values.dtype), values)

@@ -266,3 +266,20 @@ def test_grids_of_any_depth_and_size_come_back():
     ):
         with pytest.raises(ValueError, match="needs an axis"):
             code()
+
+
+@pytest.mark.parametrize("mantissa", [10, 3])
+def test_whole_numbers_that_are_kept_as_floats_are_not_rounded(mantissa):
+    places = {"places": np.arange(2049, 2069, 2, dtype=np.float32), "few": np.float32([129, 131])}
+    parts = {"codes": {}, "codebooks": {}, "specification": {}, "mantissa": mantissa}
+    again = decode(Compressed.from_state(places, **parts).to_bytes()).decode()
+    assert all(again[name].tolist() == places[name].tolist() for name in places)
+    with pytest.raises(ValueError, match=r"^places: whole numbers beyond"):
+        Compressed.from_state({"places": np.float64([2**24 + 1])}, **parts)
+
+
+def test_counters_of_norms_alone_are_left_out():
+    state = {"norm.running_var": np.ones(2, np.float32), "norm.num_batches_tracked": np.array(7)}
+    mine = {"mine.num_batches_tracked": np.array(5), "n_averaged": np.array(6)}
+    found = Compressed.from_state(state | mine, codes={}, codebooks={}, specification={}).dense
+    assert found.keys() == {"norm.running_var", *mine} and found["mine.num_batches_tracked"] == 5

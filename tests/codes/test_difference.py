@@ -46,3 +46,27 @@ def test_bytes_add_up_to_the_files(make_network):
     own = {row.part: row.bytes for row in other.ledger().rows if row.section == "file"}
     before = {row.part: row.bytes for row in one.ledger().rows if row.section == "file"}
     assert total == other.ledger().total - one.ledger().total - sum(own.values()) + sum(before.values())
+
+
+def test_numbers_of_every_kind_are_compared(make_network):
+    one = make_network("scalar")
+    before = {
+        "seen": np.array([True, False]),
+        "step": np.uint8([1, 5]),
+        "wave": np.complex64([1 + 2j]),
+        "kind": np.int8([1]),
+    }
+    after = {
+        "seen": np.array([True, True]),
+        "step": np.uint8([3, 5]),
+        "wave": np.complex64([1 + 5j]),
+        "kind": np.int16([1]),
+    }
+    old, new = (dataclasses.replace(one, dense=dense) for dense in (before, after))
+    found = {d.section: d.what for d in differences(old, new) if d.kind == "weights"}
+    assert found == {
+        "seen": "1 of 2 differ, by up to 1",
+        "step": "1 of 2 differ, by up to 2",
+        "wave": "1 of 1 differ, by up to 3",
+        "kind": "int8 -> int16",
+    }

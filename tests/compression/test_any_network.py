@@ -12,6 +12,7 @@ import torch
 from bitbook import networks
 from bitbook.compression import select
 from torch import nn
+from torch.nn.utils import prune
 from torch.nn.utils.rnn import pack_padded_sequence
 from torchvision import models
 
@@ -274,10 +275,10 @@ def test_a_data_loader_gives_its_inputs_and_keeps_its_labels():
     assert ours.to_bytes() == bitbook.compress(network, calibration=(part for part in x.split(10)), k=4).to_bytes()
 
 
-def _with(value: float, where: str) -> nn.Module:
+def _with(value: float, where: str, places: int | slice = 1) -> nn.Module:
     network = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2))
     with torch.no_grad():
-        dict(network.named_parameters())[where].view(-1)[1] = value
+        dict(network.named_parameters())[where].view(-1)[places] = value
     return network
 
 
@@ -306,6 +307,17 @@ def _with(value: float, where: str) -> nn.Module:
         (nn.Sequential(nn.LazyLinear(3)), {"k": 2}, r"0\.weight: a lazy layer"),
         (nn.Linear(4, 2, dtype=torch.complex64), {"k": 2}, "complex"),
         (nn.ReLU(), {"k": 2}, "no weights"),
+        (nn.Linear(4, 2), {"ratio": 10**400}, "ratio must be a finite"),
+        (nn.Linear(4, 2), {"k": 2, "include": "bias"}, r"include is a list of patterns, such as \['bias'\]"),
+        (nn.Linear(4, 2), {"k": 2, "calibration": 5}, "calibration is a tensor"),
+        (nn.Linear(4, 2), {"k": 2, "calibration": torch.tensor(5.0)}, "calibration is a tensor"),
+        (nn.Linear(4, 2), {"k": 2, "calibration": [torch.rand(5, 4), torch.rand(5, 3)]}, "all batches"),
+        (nn.Linear(4, 2).state_dict(), {"k": 2}, "takes a torch module, not OrderedDict"),
+        (nn.Linear, {"k": 2}, "takes a torch module, not Linear"),
+        (nn.Linear(4, 2).to("meta"), {"k": 2}, "meta device"),
+        (torch.jit.script(nn.Linear(4, 2)), {"k": 2}, "scripted or traced"),
+        (_with(3e38, "1.weight"), {"ratio": 2}, r"1\.weight holds"),
+        (_with(1e-42, "0.weight", slice(None)), {"ratio": 2}, r"0\.weight holds"),
     ],
 )
 def test_what_makes_no_sense_is_refused_before_work_starts(network, options, message):
@@ -326,6 +338,22 @@ def test_without_data_every_weight_has_the_nearest_value_of_the_grid():
             np.testing.assert_allclose(np.abs(value - weights), error, atol=1e-4)
 
 
+def test_large_images_unlike_those_of_training_leave_batch_norms_as_they_are():
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(3, 8, 3, stride=4), nn.BatchNorm2d(8), nn.ReLU6(), nn.Conv2d(8, 8, 3, groups=8, bias=False),
+        nn.BatchNorm2d(8), nn.ReLU6(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4),
+    ).eval()  # fmt: skip
+    for norm in networks.batch_norms(network).values():
+        nn.init.normal_(norm.running_mean, std=0.1)
+        nn.init.uniform_(norm.running_var, 0.2, 0.5)
+    x = torch.rand(12, 3, 96, 96)
+    for options in ({"budget": 10**6}, {"k": 60_000}):
+        file = bitbook.compress(network, calibration=x, progress=False, **options)
+        ours, exact = (outputs(n, x)[0] for n in (file.to_module(into=copy.deepcopy(network)), network))
+        assert (ours - exact).abs().max() < 0.02 * exact.std(), options
+
+
 def test_tiny_weights_do_not_vanish():
     network, fresh = nn.Linear(200, 50), nn.Linear(200, 50)
     with torch.no_grad():
@@ -333,3 +361,119 @@ def test_tiny_weights_do_not_vanish():
     for options in ({"k": 16}, {"ratio": 3}):
         filled = bitbook.compress(network, **options, progress=False).to_module(into=fresh)
         assert (filled.weight - network.weight).norm() < 0.2 * network.weight.norm()
+
+
+class Standardised(nn.Conv2d):
+    """A convolution whose weights are standardised when it runs."""
+
+    def forward(self, x):
+        weight = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
+        return nn.functional.conv2d(x, weight / weight.std((1, 2, 3), keepdim=True), self.bias)
+
+
+class Scaled(nn.Linear):
+    """A linear layer with a scale of its own."""
+
+    def forward(self, x):
+        return nn.functional.linear(x, 10 * self.weight, self.bias / 100)
+
+
+def hooked() -> nn.Module:
+    network = nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Flatten(), nn.Linear(576, 32), nn.Linear(32, 4))
+    network[0].register_forward_hook(lambda layer, given, output: output - 1)
+    network[3].register_forward_pre_hook(lambda layer, given: (2 * given[0],))
+    return network
+
+
+@pytest.mark.parametrize(
+    "build",
+    [lambda: nn.Sequential(Standardised(3, 16, 3), nn.ReLU(), nn.Flatten(), Scaled(576, 32), nn.Linear(32, 4)), hooked],
+    ids=["own forward", "hooks"],
+)  # fmt: skip
+def test_layers_that_compute_something_else_are_not_taken_for_plain_ones(build):
+    torch.manual_seed(0)
+    network, images = build().eval(), torch.rand(300, 3, 8, 8)
+    file = bitbook.compress(network, ratio=4, calibration=images, progress=False)
+    expected, found = (x(images) for x in (network, file.to_module(into=copy.deepcopy(network))))
+    assert (found - expected).norm() < 0.05 * expected.norm()
+
+
+@pytest.mark.parametrize("calibration", [None, torch.rand(64, 3, 8, 8)], ids=["nothing", "data"])
+def test_batch_norms_that_share_numbers_or_are_looked_into_stay_as_they_are(calibration):
+    class Domains(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.head = nn.Conv2d(3, 4, 1), nn.Linear(4, 2)
+            self.one, self.other, self.seen = (nn.BatchNorm2d(4) for _ in range(3))
+            self.other.weight, self.other.bias = self.one.weight, self.one.bias
+            self.seen.register_forward_hook(lambda norm, given, output: output * norm.running_var[:, None, None])
+
+        def forward(self, x):
+            return self.head(self.seen(self.one(self.conv(x)) + self.other(self.conv(3 * x))).mean((2, 3)))
+
+    torch.manual_seed(0)
+    network, images = Domains(), torch.rand(64, 3, 8, 8)
+    nn.init.uniform_(network.one.weight)
+    for _ in range(100):
+        network.train()(images)
+    network.eval()
+    file = bitbook.compress(network, k=4096, calibration=calibration)
+    assert not file.batch_norm
+    expected, found = (x(images) for x in (network, file.to_module(into=copy.deepcopy(network))))
+    assert (found - expected).norm() < (0.2 if calibration is not None else 0.01) * expected.norm()
+
+
+def test_pruned_layers_keep_their_zeros():
+    def build():
+        network = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4))
+        prune.random_unstructured(network[0], "weight", amount=0.5)
+        prune.l1_unstructured(network[0], "weight", amount=0.5)
+        return network
+
+    torch.manual_seed(0)
+    network, x = build(), torch.rand(5, 8)
+    file = bitbook.compress(network, k=256)
+    found = file.to_module(into=build())
+    assert file.original_parameters == 8 * 16 + 16 + 16 * 4 + 4
+    assert ((found[0].weight == 0) == (network[0].weight_mask == 0)).all()
+    torch.testing.assert_close(found(x), network(x), rtol=1e-2, atol=1e-3)
+
+
+class Whole(nn.Module):
+    """A layer called by keyword, in a network that takes batches of one size only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 64, 3)
+
+    def forward(self, x):
+        return self.conv(input=x.view(64, 3, 8, 8))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_networks_that_cannot_be_rounded_layer_after_layer_are_rounded_otherwise(dtype):
+    torch.manual_seed(0)
+    images = torch.rand(64, 3, 8, 8).to(dtype)
+    for network in (Whole().to(dtype), nn.Sequential(nn.Conv2d(3, 64, 3)).to(dtype)):
+        file = bitbook.compress(network, ratio=2, calibration=[(images,)] * 4, progress=False)
+        expected, found = (x(images).float() for x in (network, file.to_module(into=copy.deepcopy(network))))
+        assert (found - expected).norm() < 0.05 * expected.norm()
+
+
+@pytest.mark.parametrize("ratio", [2, 4, 8])
+def test_a_small_network_uses_the_bytes_that_it_is_given(ratio):
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(256, 32), nn.Linear(32, 4))
+    prune.l1_unstructured(network[0], "weight", amount=0.5)
+    file = bitbook.compress(network, ratio=ratio, progress=False)
+    budget = 4 * file.original_parameters / ratio
+    assert 0.8 * budget < len(file.to_bytes()) <= budget
+    error = file.decode()["0.weight"] - network[0].weight.detach().numpy()
+    assert np.abs(error).mean() < 0.1 * network[0].weight.abs().mean()
+
+
+def test_a_layer_that_became_zero_is_told():
+    network = nn.Sequential(nn.Linear(64, 64), nn.Linear(64, 64))
+    with torch.no_grad():
+        network[0].weight *= 1e-6
+    assert "all of it became zero" in bitbook.compress(network, ratio=2, progress=False).summary()

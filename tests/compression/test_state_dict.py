@@ -6,6 +6,7 @@ import bitbook
 import pytest
 import torch
 from bitbook import cli
+from bitbook.compression import compress_state_dict
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -60,3 +61,13 @@ def test_what_is_no_state_dict_is_refused(content, message, tmp_path, capsys):
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1 and str(path) in error
     assert not (tmp_path / "model.bitbook").exists()
+
+
+def test_tied_weights_count_once_and_wrappers_come_off_in_any_order():
+    weight, other = torch.randn(10, 8), torch.randn(4, 8)
+    state = {"module._orig_mod.module.in.weight": weight, "module._orig_mod.module.out.weight": weight}
+    file = compress_state_dict(
+        {**state, "module._orig_mod.module.head.weight": other, "n_averaged": torch.tensor(3)}, k=4
+    )
+    assert file.original_parameters == 10 * 8 + 4 * 8
+    assert file.codes.keys() == {"in.weight", "head.weight"} and not file.dense

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+from amaranth.back import rtlil
 from bitbook import load
-from bitbook.fpga import Memory, Unit, beats, cycles, words
+from bitbook.fpga import BOARDS, Memory, Unit, beats, cycles, resources, words
 from bitbook.fpga.rtl import circuit, simulate
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -19,7 +21,8 @@ def run(unit: Unit, codes: np.ndarray, x: np.ndarray, *, codebook=None, left=Non
     """Return outputs, cycles of the simulation and cycles of the model."""
     layout, memory = beats(unit, codes, left=left), Memory(pattern)
     seen = simulate(circuit(unit), layout, x, codebook=codebook, memory=memory)
-    expected = cycles(layout.groups, load=words(unit, x.shape[1]), drain=unit.drain, vectors=len(x), memory=memory)
+    common = {"load": words(unit, x.shape[1]), "drain": unit.drain, "pipeline": unit.pipeline}
+    expected = cycles(layout.groups, vectors=len(x), memory=memory, **common)
     return seen.outputs[:, : len(codes)], seen.cycles, expected
 
 
@@ -97,6 +100,32 @@ def test_dense_units_of_any_kind(case, pattern, seed):
     outputs, simulated, expected = run(unit, codes, x, codebook=codebook, pattern=pattern)
     np.testing.assert_array_equal(outputs, x @ weights.T)
     assert simulated == expected
+
+
+@pytest.mark.parametrize("inputs", [16, 17])
+@pytest.mark.parametrize("kind", ["dense", "accumulate"])
+def test_sums_of_more_than_sixteen_take_a_cycle_more(inputs, kind):
+    unit = Unit(kind=kind, rows=2, inputs=inputs, codewords=3, activation_width=4, weight_width=4, depth=4)
+    rng = np.random.default_rng(inputs)
+    codes, codebook, x = rng.integers(0, 3, (3, 50)), signed(rng, 4, (3, 1)), signed(rng, 4, (2, 50))
+    outputs, simulated, expected = run(unit, codes, x, codebook=codebook, pattern=(True, False))
+    np.testing.assert_array_equal(outputs, x @ codebook[codes][..., 0].T)
+    assert simulated == expected and unit.pipeline == 2 + (inputs > 16)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"kind": "accumulate", "multipliers": 2, "dimension": 3},
+        {"kind": "dense", "inputs": 3},
+        {"kind": "dense", "inputs": 2, "packed": True, "activation_width": 8, "weight_width": 8},
+    ],
+)
+def test_flip_flops_are_the_registers_of_the_circuit(more):
+    unit = Unit(rows=4, codewords=8, **more)
+    netlist = rtlil.convert(circuit(unit), name="unit", emit_src=False)
+    registers = re.findall(r"cell \$dff .*\n(?: +parameter .*\n)*? +parameter \\WIDTH (\d+)", netlist)
+    assert resources(unit, BOARDS["zu9eg"])["ffs"] == sum(map(int, registers))
 
 
 @pytest.mark.parametrize("sparse", [False, True])

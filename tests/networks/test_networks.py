@@ -164,3 +164,19 @@ def test_wrong_weights_are_refused(tmp_path):
     save_file(networks.build(RESNET20, seed=0).state_dict(), tmp_path / "cifar10_resnet20.safetensors")
     with pytest.raises(networks.WeightsDamaged, match=r"delete it, get it again \(https"):
         networks.GIVEN["cifar10_resnet20"].read(tmp_path / "cifar10_resnet20.safetensors")
+
+
+def test_a_network_of_ours_with_other_layers_is_not_taken_for_ours():
+    def changed(change):
+        network = networks.build({"factory": "lenet5", "arguments": {}}, seed=0)
+        change(network)
+        return networks.specification_of(network)
+
+    assert changed(lambda network: None) == {"factory": "lenet5", "arguments": {}}
+    for change in (
+        lambda network: setattr(network, "after_pooling", torch.nn.GELU()),
+        lambda network: setattr(network.conv1, "stride", (2, 2)),
+        lambda network: setattr(network, "forward", torch.sigmoid),
+        lambda network: network.register_forward_hook(lambda module, given, output: output.softmax(1)),
+    ):
+        assert changed(change) == {"class": "bitbook.networks._lenet5.LeNet5, with other layers"}

@@ -231,3 +231,14 @@ def test_a_wrong_parameter_of_a_run_is_said_before_its_network_is_trained(projec
         assert main(["stage", "net", "tiny-s0"]) == 2
         assert re.search(f"params.yaml: runs: {message}", capsys.readouterr().err)
     assert not (project.folder / "epochs.txt").exists()
+
+
+BOMB = "\n".join(f"{b}: &{b} [{','.join([f'*{a}'] * 9)}]" for a, b in zip("abcdefghi", "bcdefghij", strict=True))
+
+
+@pytest.mark.parametrize("text", ["runs: " + "[" * 3000, "runs: " + "9" * 5000, f"a: &a [x]\n{BOMB}\nruns: *j"])
+def test_hostile_yaml_is_refused_in_a_line(text, tmp_path):
+    (tmp_path / "params.yaml").write_text(text)
+    with pytest.raises(ValueError, match=r"params\.yaml") as caught:
+        read_params(tmp_path / "params.yaml")
+    assert len(str(caught.value).replace(str(tmp_path), "")) < 500

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import math
+
 import pytest
 import torch
 from bitbook import networks
@@ -87,3 +90,33 @@ def test_batches_of_arguments_count_by_their_length_and_a_batch_of_one_is_refuse
     torch.testing.assert_close(network[0].running_var, expected)
     with pytest.raises(ValueError, match="larger batches"):
         reestimate_batch_norm(network, [(x[:1],)])
+
+
+def test_every_count_of_images_serves_but_none_and_none_that_is_not_finite():
+    network, images = torch.nn.Sequential(torch.nn.BatchNorm1d(2)), torch.randn(201, 2)
+    reestimate_batch_norm(network, images, batch_size=200)
+    torch.testing.assert_close(network[0].running_mean, images.mean(0))
+    with pytest.raises(ValueError, match="no images"):
+        reestimate_batch_norm(network, images[:0])
+    with pytest.raises(ValueError, match="not finite"):
+        reestimate_batch_norm(network, images * math.nan)
+
+
+def test_with_a_reference_statistics_change_by_what_distinguishes_the_networks():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(2, 3, 1), nn.BatchNorm2d(3, eps=1e-9)).double()
+    nn.init.normal_(network[1].running_mean)  # as other images gave them
+    nn.init.uniform_(network[1].running_var, 1, 3)
+    other, reference, before = (copy.deepcopy(network) for _ in range(3))
+    images = [(torch.randn(30, 2, 4, 4, dtype=torch.float64),)]
+    reestimate_batch_norm(reference, images)
+    reestimate_batch_norm(network, images, reference=reference)
+    for name in ("running_mean", "running_var"):
+        torch.testing.assert_close(getattr(network[1], name), getattr(before[1], name))
+
+    with torch.no_grad():
+        other[0].weight.mul_(2)
+        other[0].bias.mul_(2)
+    reestimate_batch_norm(other, images, reference=reference)
+    torch.testing.assert_close(other[1].running_mean, before[1].running_mean + reference[1].running_mean)
+    torch.testing.assert_close(other[1].running_var, 4 * before[1].running_var, rtol=1e-6, atol=0)

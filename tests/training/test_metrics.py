@@ -53,3 +53,21 @@ def test_many_labels_are_a_yes_or_a_no_each():
     assert kl_divergence(reference, other) == pytest.approx(0)
     with pytest.raises(ValueError, match="'one' or 'many'"):
         kl_divergence(reference, other, labels="softmax")
+
+
+def test_outputs_that_cannot_be_compared_are_refused_and_broken_ones_are_the_worst():
+    masked = torch.tensor([[0.0, -math.inf, 1.0]])
+    assert kl_divergence(masked, masked) == 0
+    assert kl_divergence(torch.zeros(1, 2), torch.tensor([[math.nan, 0.0]])) == math.inf
+    for reference, other in (((9, 5), (9, 1)), ((9, 5), (3, 5)), ((0, 5), (0, 5)), ((), ())):
+        with pytest.raises(ValueError, match="are compared with"):
+            kl_divergence(torch.zeros(reference), torch.zeros(other))
+    with pytest.raises(ValueError, match="reference outputs are not finite"):
+        kl_divergence(masked * math.nan, masked)
+
+
+@pytest.mark.parametrize("metric", [top1, top5, macro_f1])
+def test_metrics_of_classes_refuse_one_logit(metric):
+    for logits in (torch.zeros(4, 1), torch.zeros(0, 9), torch.zeros(4)):
+        with pytest.raises(ValueError, match="a metric of its own"):
+            metric(logits, torch.zeros(len(logits), dtype=torch.long))

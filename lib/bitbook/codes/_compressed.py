@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 FAR = 64  # standard deviations
 BATCH_NORM = ("weight", "bias", "running_mean", "running_var")
+COUNTER = "num_batches_tracked"  # of a norm with running statistics: says nothing once training is over
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,8 +88,9 @@ class Compressed:
         if not isinstance(self.specification, Mapping):
             raise ValueError("specification must be a dict that JSON can hold")
         try:
-            specification = frozen_json(json.loads(json.dumps(self.specification, allow_nan=False)))
-        except (TypeError, RecursionError) as error:
+            text = json.dumps(self.specification, allow_nan=False, ensure_ascii=False)
+            specification = frozen_json(json.loads(text.encode()))
+        except (TypeError, ValueError, RecursionError) as error:
             raise ValueError(f"specification must be a dict that JSON can hold: {error}") from None
         parts = {"codes": self.codes, "codebooks": codebooks, "dense": dense, "batch_norm": norms, "notes": self.notes}
         for name, value in parts.items():
@@ -120,13 +122,18 @@ class Compressed:
         """
         if batch_norm not in ("folded", "whole") or not 0 <= mantissa <= 10:
             raise ValueError("batch_norm must be 'folded' or 'whole', mantissa a number from 0 to 10")
-        state = {name: np.asarray(v) for name, v in state.items() if not name.endswith("num_batches_tracked")}
+        state = {name: np.asarray(v) for name, v in state.items()}
+        counters = {name.removesuffix("running_var") + COUNTER for name in state if name.endswith("running_var")}
+        state = {name: v for name, v in state.items() if name not in counters}
         if epsilons is None:
             modules = [name.removesuffix(".running_var") for name in state if name.endswith(".running_var")]
             epsilons = {m: epsilon for m in modules if all(f"{m}.{entry}" in state for entry in BATCH_NORM)}
 
         def stored(name: str, *rows: np.ndarray, half: bool = True) -> list[np.ndarray]:
-            """Return arrays in the type of the file, all in float32 where float16 cannot hold one of them."""
+            """Return arrays in the type of the file, all in float32 where float16 cannot hold one of them.
+
+            Whole numbers, such as indices that are kept as floats, are not rounded.
+            """
             if rows[0].dtype.kind != "f":
                 return [*rows]
             try:
@@ -135,8 +142,14 @@ class Compressed:
                 raise ValueError(f"{name}: {error}") from None
             if half and dtype == np.float16 and all(row.dtype == dtype for row in held):
                 held = [rounded(row, mantissa) for row in held]
-                if all(np.isfinite(row).all() for row in held):
+                fits = [
+                    np.isfinite(new).all() and not _whole_but_rounded(row, new)
+                    for row, new in zip(rows, held, strict=True)
+                ]
+                if all(fits):
                     return held
+            if any(_whole_but_rounded(row, row.astype(np.float32)) for row in rows):
+                raise ValueError(f"{name}: whole numbers beyond float32's 24 bits; make it a tensor of int64")
             return [row.astype(np.float32) for row in rows]
 
         norms = {}
@@ -236,3 +249,8 @@ class Compressed:
         from bitbook.runtime import to_module
 
         return to_module(self, into=into, kernel=kernel)
+
+
+def _whole_but_rounded(values: np.ndarray, held: np.ndarray) -> bool:
+    """Tell whether floats are whole numbers one and all, but not any more as they are held."""
+    return not np.array_equal(values, held) and bool((values == np.rint(values)).all())

@@ -76,6 +76,8 @@ def write_compact(table: Mapping[str, Any]) -> bytes:
     if not text.isascii():
         raise ValueError("a compact header holds ASCII only: rename what has other letters, or leave compact off")
     text = _LONGEST_FIRST.sub(lambda found: _BYTE[found[0]], text)
+    if len(text) >= 1 << 16:
+        raise ValueError("a compact header holds less than 65,536 bytes: leave compact off")
     return COMPACT + len(text).to_bytes(2, "little") + text.encode("latin-1")
 
 

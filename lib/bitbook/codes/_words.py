@@ -60,10 +60,12 @@ def _weights(one: Compressed, other: Compressed) -> Iterator[Difference]:
             yield Difference(name, "weights", "only in the " + ("second" if old is None else "first"))
         elif old.shape != new.shape:
             yield Difference(name, "weights", f"shape {old.shape} -> {new.shape}")
+        elif old.dtype != new.dtype:
+            yield Difference(name, "weights", f"{old.dtype} -> {new.dtype}")
         elif changed := np.count_nonzero(old != new):
-            yield Difference(
-                name, "weights", f"{changed:,} of {old.size:,} differ, by up to {np.abs(old - new).max():.3g}"
-            )
+            kind = np.complex128 if old.dtype.kind == "c" else np.float64
+            most = np.abs(np.subtract(old, new, dtype=kind, casting="unsafe")).max()
+            yield Difference(name, "weights", f"{changed:,} of {old.size:,} differ, by up to {most:.3g}")
 
 
 def _codes(one: Compressed, other: Compressed) -> Iterator[Difference]:

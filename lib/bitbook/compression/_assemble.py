@@ -18,6 +18,7 @@ def assemble(
     coded: Coded,
     *,
     calibration: Tensor | Iterable[training.Batch] | None = None,
+    reference: nn.Module | None = None,
     mantissa: int = 10,
 ) -> Compressed:
     """Return a network with these codes as Compressed; the network itself is left as it is.
@@ -30,6 +31,7 @@ def assemble(
         coded: codes of parameters, by name, with their codebooks.
         calibration: on which the batch norms' statistics are taken again: (N, C, H, W) images such as
             `Task.calibration` draws, or batches as `training.run` takes them; None keeps them.
+        reference: the float network, re-estimated on the same data, see `training.reestimate_batch_norm`.
         mantissa: bits that the float16 numbers of batch norms and biases keep of their 10.
 
     Raises:
@@ -37,7 +39,6 @@ def assemble(
     """
     network = unwrapped(network)
     parameters = list(network.parameters())
-    specification = specification_of(network)
     if calibration is not None or not is_plain(network):
         network = plain_copy(network)
         named = dict(network.named_parameters())
@@ -45,25 +46,34 @@ def assemble(
             for name, weights in coded.decode().items():
                 named[name].copy_(torch.from_numpy(weights))
         if calibration is not None:
-            training.reestimate_batch_norm(network, calibration)
-    norms = {
-        name: norm.eps
-        for name, norm in batch_norms(network).items()
-        if name and norm.weight is not None and norm.bias is not None
-    }
+            training.reestimate_batch_norm(network, calibration, reference=reference)
+    norms = {name: norm.eps for name, norm in _foldable(network).items() if f"{name}.weight" not in coded.codes}
     trainable = [value for value in parameters if value.requires_grad] or parameters
     usual = Counter(eps for eps in norms.values() if 0 < eps < 1).most_common(1)
     return Compressed.from_state(
         _state(network, coded.codes),
         codes=coded.codes,
         codebooks=coded.codebooks,
-        specification=specification,
+        specification=specification_of(network),
         original_parameters=sum(value.numel() for value in trainable),
         half_source=all(value.dtype == torch.float16 for value in parameters),
         epsilon=usual[0][0] if usual else 1e-5,
         epsilons=norms,
         mantissa=mantissa,
     )
+
+
+def _foldable(network: nn.Module) -> dict[str, nn.Module]:
+    """The batch norms that may get other numbers: those that share none, and that no hook looks into."""
+    uses = Counter(
+        id(value) for module in network.modules() for value in (*module.parameters(False), *module.buffers(False))
+    )
+
+    def alone(norm: nn.Module) -> bool:
+        values = norm.weight, norm.bias, norm.running_mean, norm.running_var
+        return all(uses[id(value)] == 1 for value in values) and not (norm._forward_hooks or norm._forward_pre_hooks)
+
+    return {name: norm for name, norm in batch_norms(network).items() if name and alone(norm)}
 
 
 def _state(network: nn.Module, codes: Mapping[str, Code]) -> dict[str, np.ndarray]:
@@ -78,7 +88,10 @@ def _state(network: nn.Module, codes: Mapping[str, Code]) -> dict[str, np.ndarra
         if id(value) not in seen and name not in codes:
             state[name] = _array(name, value)
             if not np.isfinite(state[name]).all():
-                raise ValueError(f"{name} holds NaN or infinity: mend the network before compressing it")
+                raise ValueError(
+                    f"{name} holds NaN or infinity: mend the network before compressing it, or register a buffer that "
+                    "the network makes itself, such as a mask, with persistent=False"
+                )
         seen.add(id(value))
     return state
 
@@ -87,6 +100,7 @@ def _array(name: str, value: Tensor) -> np.ndarray:
     """Return a tensor as an array: floats as float32, whole numbers, booleans and complex numbers as they are."""
     try:
         value = value.detach().cpu().resolve_conj().resolve_neg()
-        return (value.float() if value.is_floating_point() else value).numpy()
+        narrow = value.is_floating_point() and value.dtype != torch.float64
+        return (value.float() if narrow else value).numpy()
     except (AttributeError, RuntimeError, TypeError) as error:  # an extra state, a quantised or a sparse tensor
         raise ValueError(f"{name}: {type(value).__name__} is not stored in files; remove it ({error})") from None

@@ -29,6 +29,8 @@ def batches(network: nn.Module, calibration: Tensor | Iterable) -> list[tuple | 
         ValueError: where there is no batch, for NaN and infinity, and where the network fails on the first batch or its
             outputs there are not finite.
     """
+    if not isinstance(calibration, Iterable) or (isinstance(calibration, Tensor) and not calibration.ndim):
+        raise ValueError(f"calibration is a tensor (N, ...) or an iterable of batches, not {calibration!r:.60}")
     if isinstance(calibration, Tensor):
         if len(calibration) > SAMPLES:
             drawn = torch.randperm(len(calibration), generator=torch.Generator().manual_seed(0))[:SAMPLES]

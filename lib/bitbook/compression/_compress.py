@@ -1,6 +1,5 @@
 """Any network to a compressed one, with data or without: the one door for users."""
 
-import math
 import numbers
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -19,6 +18,7 @@ from bitbook.compression._compensate import compensate, factored
 from bitbook.compression._grid_search import InTurn, finest_grid
 from bitbook.compression._inputs import input_moments
 from bitbook.compression._select import select
+from bitbook.compression._sensitivity import layer_scales
 from bitbook.compression._sequential import watchable
 from bitbook.networks import is_plain, plain_copy, unwrapped
 from bitbook.tasks import Task
@@ -61,7 +61,8 @@ def compress(
         ratio: 4 bytes times the trainable parameters, divided by the bytes of the file.
         budget: most bytes of the file, instead of a ratio.
         k: centroids of each layer, instead of a ratio or budget.
-        method: "grid", one uniform grid for the whole network, its step found for the budget; "kmeans", the k optimal
+        method: "grid", a uniform grid for each layer, as fine as the budget and its share in the divergence of the
+                outputs allow; "kmeans", the k optimal
             clusters of each layer. By default what ratio, budget or k ask for.
         include: fnmatch patterns of further parameters to code, such as embeddings.
         exclude: fnmatch patterns of parameters that stay dense.
@@ -74,11 +75,14 @@ def compress(
             network does not take, and a budget that cannot be kept.
     """
     _check_options(ratio, budget, k, method, memory)
+    if not isinstance(network, nn.Module):
+        kind = getattr(network, "__name__", type(network).__name__)
+        raise ValueError(f"compress takes a torch module, not {kind}; `bitbook compress` takes files of weights")
     plain = unwrapped(network)
     if not is_plain(plain):
         plain = plain_copy(plain)
     chosen = select(plain, include=include, exclude=exclude)
-    data, moments, in_turn = None, {}, {}
+    data, moments, scales, in_turn, reference = None, {}, {}, {}, None
     if calibration is not None:
         data = batches(plain, calibration)
     elif task is not None:
@@ -91,28 +95,36 @@ def compress(
             sizes = np.cumsum([training.batch_length(batch) for batch in data])
             watched = data[: 1 + int(np.searchsorted(sizes, MOMENT_SAMPLES))]
             moments = input_moments(plain, watched, memory=memory, only=chosen.tensors)
+            # Rounding in turn takes one step for all, and the statistics of its images, of which there are many.
+            scales = {} if k else layer_scales(plain, chosen.tensors, data)
+            reference = plain_copy(plain)
+            training.reestimate_batch_norm(reference, data)
 
     factors = {}
     for name in list(moments):  # one after the other: both together would fill the memory
         factors[name] = factored(moments.pop(name))
 
     def by_inputs(step: float, _: bool) -> tuple[Coded, dict]:
-        return compensate(chosen.tensors, grid(chosen.tensors, step), factors, rate_weight=RATE), {}
+        return compensate(chosen.tensors, grid(chosen.tensors, step, scales), factors, rate_weight=RATE), {}
 
     if k is None:
         trainable = [value for value in plain.parameters() if value.requires_grad] or list(plain.parameters())
-        budget = int(budget or 4 * sum(value.numel() for value in trainable) / ratio)
-        rounding = InTurn(plain, chosen.tensors, images, in_turn) if in_turn else by_inputs
-        file = finest_grid(plain, chosen.tensors, budget, rounding, calibration=data, progress=progress)
+        budget = int(budget or min(4 * sum(value.numel() for value in trainable) / ratio, 2**63))
+        tensors = {name: tensor / scales[name] if scales else tensor for name, tensor in chosen.tensors.items()}
+        rounding = InTurn(plain, tensors, images, in_turn) if in_turn else by_inputs
+        known = {"calibration": data, "reference": reference}
+        file = finest_grid(plain, tensors, budget, rounding, **known, progress=progress)
     else:
         clusters = compensate(chosen.tensors, _clusters(chosen.tensors, int(k)), factors, rate_weight=RATE)
-        file = assemble(plain, clusters, calibration=data)
+        file = assemble(plain, clusters, calibration=data, reference=reference)
     notes = dict(chosen.dense)
     for name in chosen.tensors:
         if data and name not in factors and name not in in_turn:
             notes[name] = "rounded to the nearest value: what its layer multiplies it with cannot be watched"
         elif len(factors.get(name, ())) > 1:
             notes[name] = f"rounded in {len(factors[name])} blocks of inputs, to keep the memory"
+        if chosen.tensors[name].any() and not file.codes[name].decode(file.codebooks).any():
+            notes[name] = "all of it became zero, far below the grid's step: exclude it, or take k= or a smaller ratio"
     return file.noted(notes)
 
 
@@ -145,7 +157,7 @@ def _check_options(ratio: float | None, budget: int | None, k: int | None, metho
     if len(given) != 1:
         raise ValueError(f"give one of ratio=, budget= (bytes) and k= (centroids a layer), not {given or 'none'}")
     for name, value in (("ratio", ratio), ("budget", budget), ("k", k), ("memory", memory)):
-        if value is not None and not (isinstance(value, numbers.Real) and math.isfinite(value) and value > 0):
+        if value is not None and not (isinstance(value, numbers.Real) and 0 < value < 2**63):
             raise ValueError(f"{name} must be a finite number above zero, not {value!r}")
     if k is not None and not (k == int(k) and k <= MOST_CENTROIDS):
         raise ValueError(f"k must be a whole number up to {MOST_CENTROIDS:,}, not {k!r}")

@@ -1,4 +1,4 @@
-"""The default method: one uniform grid for the whole network, as fine as the bytes allow."""
+"""The default method: one uniform grid for the whole network, in units of each layer, as fine as the bytes allow."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -23,6 +23,7 @@ RATE_WEIGHT = 0.05  # of a bit, in squared steps; a uniform quantiser trades the
 FILES = 8  # made and measured, unless none of them keeps the budget
 NEAR = 0.03  # share of the budget within which all images are worth their time; until then a quarter of them
 CLOSE = 0.01  # share of the budget that may stay unused
+LEAST = 0.9  # share of the budget that a file uses before the search ends with one that is too large
 BINS = 2**20  # of the histogram by which sizes are foreseen
 LEVELS = 60_000  # of the finest grid: indices have 16 bits
 
@@ -36,6 +37,7 @@ def finest_grid(
     rounding: Rounding,
     *,
     calibration: Tensor | Iterable[training.Batch] | None = None,
+    reference: nn.Module | None = None,
     progress: bool = True,
 ) -> Compressed:
     """Compress to about the finest grid whose file keeps the budget, with one grid step for all weights.
@@ -44,10 +46,10 @@ def finest_grid(
 
     Args:
         network: a plain module; left as it is.
-        tensors: the weights to code, float32 by parameter name.
+        tensors: the weights to code by parameter name, in units of the scale of their layer.
         budget: most bytes of the file.
         rounding: gives codes and changed biases for a step; the flag asks for all the care that it can take.
-        calibration: for the batch norms, see `assemble`.
+        calibration, reference: for the batch norms, see `assemble`.
         progress: whether to show a progress bar.
 
     Raises:
@@ -64,10 +66,13 @@ def finest_grid(
     # The batch norms as re-estimated take a few bytes more or less.
     target = budget if calibration is None else budget - budget // 2000
     best, step, factor, careful = None, math.inf, 0.85, not isinstance(rounding, InTurn)
+    low, high = entropy.finest, entropy.coarsest  # the step lies between these
     with tqdm(total=FILES, desc="grid step", unit="file", disable=not progress) as bar:
         for done in range(4 * FILES):
             # Small networks move by chance: their steps only grow in the end.
             step = entropy.step(((1 - CLOSE / 2) * target - rest) / factor) if done < FILES else 1.05 * step
+            if 0 < done < FILES and not low < step < high:
+                step = math.sqrt(low * high)  # a small network, whose file is mostly its codebook
             coded, changed = rounding(step, careful)
             with torch.no_grad():
                 for name, bias in changed.items():
@@ -75,14 +80,17 @@ def finest_grid(
             size = len(assemble(network, coded, mantissa=MANTISSA).to_bytes())
             bar.set_postfix(bytes=size)
             bar.update()
+            low, high = (max(low, step), high) if size > target else (low, min(high, step))
             factor = max(size - rest, 1) / max(entropy.bytes(step), 1)
             if careful and size <= target:
-                file = assemble(network, coded, calibration=calibration, mantissa=MANTISSA)
+                file = assemble(network, coded, calibration=calibration, reference=reference, mantissa=MANTISSA)
                 over = len(file.to_bytes()) - budget
                 target -= 2 * max(over, 0)
                 if over <= 0 and (best is None or step < best[0]):
                     best = step, file
-            if best and (size > (1 - CLOSE) * target or step == entropy.finest or done + 1 >= FILES):
+            used = len(best[1].to_bytes()) if best else 0
+            near = used > LEAST * target and size > (1 - CLOSE) * target
+            if best and (near or best[0] == entropy.finest or done + 1 >= FILES):
                 return best[1]
             careful = careful or abs(size / target - 1) < NEAR or step == entropy.finest or done + 4 >= FILES
     raise ValueError(f"no file of this network was found that keeps the budget of {budget:,} bytes: give a larger one")

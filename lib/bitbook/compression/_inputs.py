@@ -45,7 +45,7 @@ def input_moments(
     layers = {
         module: names[id(weight)]
         for module in network.modules()
-        if (weight := _weight(module)) is not None and (only is None or names[id(weight)] in only)
+        if id(weight := _weight(module)) in names and (only is None or names[id(weight)] in only)
     }
     block = _block_size([_width(module) for module in layers], memory)
     if wide := [name for module, name in layers.items() if _width(module)[1] > block]:
@@ -71,6 +71,8 @@ def input_moments(
         with training.evaluating(network), torch.inference_mode():
             for _ in training.run(network, data, batch_size=100):
                 pass
+    except (TypeError, RuntimeError, IndexError) as error:
+        raise ValueError(f"the network cannot take all batches of the calibration data: {error}") from error
     finally:
         torch.backends.mha.set_fastpath_enabled(fast_path)
         for handle in handles:
@@ -82,8 +84,17 @@ def input_moments(
     return {name: parts if len(parts) > 1 else parts[0] for name, parts in arrays.items()}
 
 
+def is_torch_s_own(layer: nn.Module) -> bool:
+    """Whether a layer computes what the class of torch's does that it is, or derives from."""
+    own = next((kind for kind in type(layer).__mro__ if kind.__module__.startswith("torch.nn.modules.")), nn.Module)
+    same = all(getattr(type(layer), part, None) is getattr(own, part, None) for part in ("forward", "_conv_forward"))
+    return same and "forward" not in vars(layer)
+
+
 def _weight(module: nn.Module) -> nn.Parameter | None:
     """The weight whose inputs can be watched, if any."""
+    if not is_torch_s_own(module):
+        return None
     if isinstance(module, nn.MultiheadAttention):
         return module.in_proj_weight
     watched = isinstance(module, nn.Linear) or (isinstance(module, _ConvNd) and not module.transposed)

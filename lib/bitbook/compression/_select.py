@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 import numpy as np
+import torch
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.parameter import is_lazy
 
 _MATRICES = (nn.Linear, nn.Bilinear, _ConvNd)  # _ConvNd: one to three axes, transposed ones too
 _ATTENTION = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
+SMALLEST, LARGEST = 1.2e-38, 1e18  # of a layer's largest weight: what float32 and its squares in float64 hold
 _EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
 
 
@@ -56,10 +58,12 @@ def select(network: nn.Module, *, include: Sequence[str] = (), exclude: Sequence
     """
     names = {id(value): name for name, value in network.named_parameters()}
     chosen = {
-        names[id(value)] for module, name in layer_weights(network) if (value := getattr(module, name)) is not None
+        names[id(value)] for module, name in layer_weights(network) if id(value := getattr(module, name)) in names
     }
     embeddings = {names[id(m.weight)] for m in network.modules() if isinstance(m, _EMBEDDINGS)}
     for option, patterns in (("include", include), ("exclude", exclude)):
+        if isinstance(patterns, str):
+            raise ValueError(f"{option} is a list of patterns, such as [{patterns!r}]")
         for pattern in patterns:
             if not any(fnmatchcase(name, pattern) for name in names.values()):
                 raise ValueError(f"{option}: {pattern!r} fits none of the network's parameters")
@@ -67,6 +71,8 @@ def select(network: nn.Module, *, include: Sequence[str] = (), exclude: Sequence
     for name, value in network.named_parameters():
         if is_lazy(value):
             raise ValueError(f"{name}: a lazy layer has no weights yet; run the network once before compressing it")
+        if value.is_meta:
+            raise ValueError(f"{name}: is on the meta device, without numbers; load the weights first")
         if any(fnmatchcase(name, pattern) for pattern in exclude):
             dense[name] = "excluded"
         elif name not in chosen and not any(fnmatchcase(name, pattern) for pattern in include):
@@ -79,8 +85,13 @@ def select(network: nn.Module, *, include: Sequence[str] = (), exclude: Sequence
             dense[name] = "empty" if not value.numel() else "holds whole numbers"
         else:
             tensors[name] = value.detach().cpu().float().numpy()
-            if not np.isfinite(tensors[name]).all():
-                raise ValueError(f"{name} holds NaN or infinity: mend the weights before compressing them")
+            largest = np.abs(tensors[name]).max()
+            if not (largest == 0 or SMALLEST <= largest <= LARGEST):
+                raise ValueError(
+                    f"{name} holds NaN, infinity or nothing from {SMALLEST} to {LARGEST}: mend it before compressing it"
+                )
+    if isinstance(network, torch.jit.ScriptModule):
+        raise ValueError("the network is scripted or traced: give the module that it was made of")
     if not tensors:
         raise ValueError(
             "the network has no weights to share: give one with convolutions or linear layers, or include="

@@ -1,6 +1,7 @@
 """Layers rounded one after the other: inputs as the rounded layers before give them, targets of the float network."""
 
 import copy
+from collections import Counter
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -9,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from bitbook.compression._inputs import layer_inputs
+from bitbook.compression._inputs import is_torch_s_own, layer_inputs
+from bitbook.networks import batch_norms
 
 DAMPING = 0.01  # of the moments' diagonal, as a share of its mean
 SHARE = 0.5  # of the errors of earlier layers that a layer makes up for; all of it suits only the images at hand
@@ -47,7 +49,10 @@ def round_in_turn(
     def hook(name: str, free: bool) -> Callable:
         def run(layer: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> Tensor:
             x, y = arguments[0].chunk(2)
-            rows, others = (layer_inputs(layer, z, positions=positions) for z in (x, y))  # (groups, inputs, samples)
+            wide = torch.promote_types(x.dtype, torch.float32)
+            rows, others = (layer_inputs(layer, z.to(wide), positions=positions) for z in (x, y))  # (groups, inputs, n)
+            if not (rows.isfinite().all() and others.isfinite().all()):
+                raise ValueError(f"{name}: inputs of this layer are not finite: scale the calibration data")
             mean, other_mean = rows.mean(2, keepdim=True), others.mean(2, keepdim=True)
             if free:
                 rows, others = rows - mean, others - other_mean
@@ -56,19 +61,19 @@ def round_in_turn(
             rounded = torch.from_numpy(np.asarray(round_layer(name, moved, moments))).to(y)
             bias = layer.bias
             if free and bias is not None:
-                old, new = (w.reshape(len(rows), -1, rows.shape[1]) for w in (weight, rounded))
-                bias = bias.detach() + (old @ mean - new @ other_mean).flatten()
+                old, new = (w.to(wide).reshape(len(rows), -1, rows.shape[1]) for w in (weight, rounded))
+                bias = (bias.detach() + (old @ mean - new @ other_mean).flatten()).to(bias.dtype)
                 biases[name.removesuffix("weight") + "bias"] = bias
             forward = F.linear if isinstance(layer, nn.Linear) else layer._conv_forward
             return torch.cat([output[: len(x)], forward(y, rounded, bias)])
 
         return run
 
-    for name, module in network.named_modules():
+    for name, module in network.named_modules():  # hooks of the user's run after ours, on both halves
         if f"{name}.weight" in layers:
-            module.register_forward_hook(hook(f"{name}.weight", layers[f"{name}.weight"]))
-        elif isinstance(module, _BatchNorm):
-            module.register_forward_hook(_norm_hook)
+            module.register_forward_hook(hook(f"{name}.weight", layers[f"{name}.weight"]), prepend=True)
+    for norm in batch_norms(network).values():
+        norm.register_forward_hook(_norm_hook, prepend=True)
     with torch.inference_mode():
         network(torch.cat([images, images]))
     return biases
@@ -82,16 +87,21 @@ def watchable(network: nn.Module, images: Tensor) -> dict[str, bool]:
     axis.
     """
     network = copy.deepcopy(network).eval()
+    owners = Counter(id(module._parameters.get("bias")) for module in network.modules())
+    owners[id(None)] = 0
     runs: dict[str, list[bool]] = {}
     outputs: dict[str, Tensor] = {}
     free: dict[str, bool] = {}
 
     def layer_hook(name: str) -> Callable:
         def hook(layer: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> None:
+            if not arguments:  # called by keyword
+                runs.setdefault(name, []).append(False)
+                return
             x = arguments[0]
             twins = len(x) % 2 == 0 and torch.allclose(*x.chunk(2), rtol=1e-3, atol=1e-5)
             runs.setdefault(name, []).append(twins and (isinstance(layer, nn.Linear) or x.ndim == 4))
-            outputs[name], free[name] = output, layer.bias is not None
+            outputs[name], free[name] = output, owners[id(layer.bias)] == 1
 
         return hook
 
@@ -101,12 +111,15 @@ def watchable(network: nn.Module, images: Tensor) -> dict[str, bool]:
 
     for name, module in network.named_modules():
         fits = isinstance(module, nn.Conv2d | nn.Linear) and module.weight[0].numel() <= MOST_INPUTS
-        if fits and getattr(module, "padding_mode", "zeros") == "zeros":
-            module.register_forward_hook(layer_hook(f"{name}.weight"))
-        elif isinstance(module, _BatchNorm):
-            module.register_forward_pre_hook(norm_hook)
-    with torch.inference_mode():
-        network(torch.cat([images[:2], images[:2]]))
+        if fits and getattr(module, "padding_mode", "zeros") == "zeros" and is_torch_s_own(module):
+            module.register_forward_hook(layer_hook(f"{name}.weight"), prepend=True)
+    for norm in batch_norms(network).values():
+        norm.register_forward_pre_hook(norm_hook, prepend=True)
+    try:
+        with torch.inference_mode():
+            network(torch.cat([images[:2], images[:2]]))
+    except Exception:
+        return {}
     return {name: free[name] for name, twins in runs.items() if twins == [True]}
 
 

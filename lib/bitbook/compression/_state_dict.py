@@ -19,7 +19,8 @@ NESTED = ("state_dict", "model_state_dict", "model")  # where checkpoints keep t
 def compress_state_dict(state: Mapping[str, Tensor], **options: Any) -> Compressed:
     """Compress a state dict: floating tensors with two axes or more are coded, batch norms stay whole.
 
-    Whether a tensor is an embedding its name does not say: `exclude` takes away what shall stay dense.
+    Whether a tensor is an embedding its name does not say: `exclude` takes away what shall stay dense. Tensors that are
+    one in memory are stored once, under the first of their names.
 
     Args:
         state: tensors by name, as a module's.
@@ -29,7 +30,9 @@ def compress_state_dict(state: Mapping[str, Tensor], **options: Any) -> Compress
         ValueError: as `compress` does.
     """
     root = nn.Module()
+    known: dict[object, nn.Parameter] = {}
     for name, value in _plain(state).items():
+        same = value.data_ptr(), value.dtype, value.shape, value.stride()  # of tied weights
         *path, entry = name.split(".")
         owner = root
         try:
@@ -38,7 +41,7 @@ def compress_state_dict(state: Mapping[str, Tensor], **options: Any) -> Compress
                     owner.add_module(part, nn.Module())
                 owner = owner._modules[part]
             if value.is_floating_point() and not entry.startswith("running_"):
-                owner.register_parameter(entry, nn.Parameter(value))
+                owner.register_parameter(entry, known.setdefault(same if value.numel() else name, nn.Parameter(value)))
             else:
                 owner.register_buffer(entry, value)
         except (KeyError, TypeError) as error:
@@ -59,8 +62,8 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     except OSError:
         raise
     except Exception as error:  # unpickling raises whatever it likes
-        reason = str(error).strip().partition("\n")[0]
-        raise ValueError(f"{path} is no file of weights alone: {reason}") from None
+        remedy = "save a network's state_dict(), as .safetensors or with torch.save"
+        raise ValueError(f"{path} is no file of weights alone ({type(error).__name__}): {remedy}") from None
     for key in NESTED:
         if isinstance(found, dict) and isinstance(found.get(key), dict):
             found = found[key]
@@ -73,7 +76,9 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
 
 
 def _plain(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    for prefix in WRAPPED:
-        if state and all(name.startswith(prefix) for name in state):
-            state = {name.removeprefix(prefix): value for name, value in state.items()}
-    return dict(state)
+    while True:
+        own = {name: value for name, value in state.items() if name != "n_averaged"}  # of an averaged model
+        prefix = next((prefix for prefix in WRAPPED if own and all(name.startswith(prefix) for name in own)), None)
+        if prefix is None:
+            return dict(state)
+        state = {name.removeprefix(prefix): value for name, value in own.items()}

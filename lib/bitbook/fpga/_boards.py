@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 FINN = "resource tables of FINN (finn/util/platforms.py, commit 39f0c9a)"
-USABLE = MappingProxyType({"luts": 0.7, "dsps": 0.8, "bram18": 0.8, "uram": 0.8})  # FINN's for timing closure
+USABLE = MappingProxyType({"luts": 0.7, "ffs": 0.5, "dsps": 0.8, "bram18": 0.8, "uram": 0.8})  # FINN's, to close timing
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,13 @@ class Board:
     usable: Mapping[str, float] = field(default_factory=lambda: USABLE)
 
     def budget(self, resource: str) -> int:
-        """Return how many of a resource a design may take: "luts", "dsps", "bram18" or "uram"."""
+        """Return how many of a resource a design may take: "luts", "ffs", "dsps", "bram18" or "uram"."""
         return int(getattr(self, resource) * self.usable[resource])
+
+    @property
+    def ffs(self) -> int:
+        """Flip-flops: two for each look-up table, in all of these families."""
+        return 2 * self.luts
 
     @property
     def memory_bits(self) -> int:

@@ -7,8 +7,6 @@ from fractions import Fraction
 
 import numpy as np
 
-PIPELINE = 2  # cycles from a group's last drained accumulator (or last product) to its result
-
 
 class Memory:
     """In which cycles a stream can deliver a beat.
@@ -41,19 +39,28 @@ class Memory:
         return periods * self.period + self.open[rest]
 
 
-def cycles(groups: Sequence[int], *, load: int, drain: int, vectors: int = 1, memory: Memory | None = None) -> int:
+def cycles(
+    groups: Sequence[int],
+    *,
+    load: int,
+    drain: int,
+    pipeline: int = 2,
+    vectors: int = 1,
+    memory: Memory | None = None,
+) -> int:
     """Return the cycles from the first word of activations to the last result.
 
     Args:
         groups: Beats of each group of rows.
         load: Words of activations of a vector, loaded one a cycle while the vector before is used.
         drain: Cycles in which a group's accumulators are multiplied; 0 for a dense unit.
+        pipeline: See Unit.
         vectors: Vectors, one after the other, each with all groups.
         memory: When the stream of codes delivers; by default always.
     """
     memory = memory or Memory()
     if memory.period == 1 and vectors > 3:  # without stalls each vector takes as long as the one before (tested)
-        two, three = (cycles(groups, load=load, drain=drain, vectors=count) for count in (2, 3))
+        two, three = (cycles(groups, load=load, drain=drain, pipeline=pipeline, vectors=count) for count in (2, 3))
         return three + (vectors - 3) * (three - two)
     loaded = end = drained = -1  # the last cycles of the last load, of the last beat, of the last drain
     ends, drains = [-1, -1], [-1, -1]  # of vectors; of groups
@@ -67,4 +74,4 @@ def cycles(groups: Sequence[int], *, load: int, drain: int, vectors: int = 1, me
             drained = max(end + 2, drained + 1) + drain - 1
             drains = [drains[-1], drained]
         ends = [ends[-1], end]
-    return drained + 1 + PIPELINE
+    return drained + 1 + pipeline

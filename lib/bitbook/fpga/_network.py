@@ -13,7 +13,7 @@ from ._beats import GAP, row_beats, sparse_groups, words
 from ._boards import Board
 from ._cycles import Memory, cycles
 from ._resources import resources
-from ._unit import Unit
+from ._unit import ADDED, Unit
 from ._workload import Layer
 
 
@@ -72,7 +72,7 @@ def fitted(unit: Unit, layer: Layer) -> Unit:
     if not layer.codewords:
         alone = {"kind": "dense", "rows": unit.multipliers, "inputs": 1, "dimension": 1, "multipliers": 1}
         return replace(unit, **alone, codewords=0, sparse=False, depth=unit.depth * unit.inputs)
-    lanes = max(1, unit.inputs * unit.dimension // layer.dimension)
+    lanes = min(max(1, unit.inputs * unit.dimension // layer.dimension), ADDED**2)
     return replace(unit, codewords=max(2, layer.codewords), dimension=layer.dimension, inputs=lanes)
 
 
@@ -117,7 +117,7 @@ def layer_time(unit: Unit, layer: Layer, board: Board, *, on_chip: bool, room: f
     """
     own = fitted(unit, layer)
     groups = _groups(own, layer)
-    common = {"load": words(own, layer.columns), "drain": own.drain, "vectors": layer.vectors}
+    common = {"load": words(own, layer.columns), "vectors": layer.vectors, "drain": own.drain, "pipeline": own.pipeline}
     wide = 1 if layer.depths is None or not unit.packed else 1 + float((layer.depths > 8).mean())  # 16 bits: two passes
     compute = round(wide * sum(_cycles(beats, **common) for beats in groups))
     total = sum(map(sum, groups))

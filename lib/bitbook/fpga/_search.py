@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from types import MappingProxyType
 
 from bitbook.codes import Compressed
@@ -14,10 +15,9 @@ from ._resources import resources
 from ._unit import Unit
 from ._workload import Layer, layers
 
-ROWS = sorted({base << shift for base in (2, 3, 5, 7, 9, 11, 13) for shift in range(11)})
-INPUTS = (1, 2, 4, 8, 16)
+INPUTS = [1 << shift for shift in range(9)]  # also the banks of activations
 SHARES = (1, 2, 4, 8, 16, 32)  # rows of a multiplier
-TRIED = 2  # of each kind of shape, the largest that fit
+TRIED: int | None = 4  # of each S and share, the most rows that fit
 DESIGNS = MappingProxyType(
     {
         "MAC, 16 bits": {"kind": "dense", "width": 16},
@@ -36,33 +36,45 @@ def fits(unit: Unit, board: Board) -> bool:
     return all(count <= board.budget(name) for name, count in resources(unit, board).items())
 
 
+def _row_counts(layers: Sequence[Layer], step: int) -> list[int]:
+    """Return the multiples of a step that change in how many groups some layer comes, the largest first."""
+    sizes = {-(-rows // groups) for rows in {layer.rows for layer in layers} for groups in range(1, rows + 1)}
+    return sorted({-(-size // step) * step for size in sizes}, reverse=True)
+
+
 def candidates(design: str, layers: Sequence[Layer], board: Board) -> Iterator[Unit]:
     """Yield the units of a design that a board holds and that are worth a try for a network."""
     options = dict(DESIGNS[design])
     width, coded = options.pop("width"), options.pop("coded", False)
     most = max(layer.codewords for layer in layers)
-    dimension = max(layer.dimension for layer in layers)
-    if options["kind"] == "accumulate":
-        options |= {"codewords": most and max(2, most), "dimension": dimension}
+    accumulates = options["kind"] == "accumulate"
+    if not most and (accumulates or (coded and all(layer.depths is None for layer in layers))):
+        return
+    if accumulates:
+        options |= {"codewords": max(2, most), "dimension": max(layer.dimension for layer in layers)}
     elif coded:
         options["codewords"] = most
-    if not most and "codewords" in options:
-        return
     options |= {"activation_width": width, "weight_width": width}
     largest = max(layer.columns for layer in layers)
     for inputs in INPUTS:
         depth = -(-largest // inputs)  # of the smallest dimension
-        for share in SHARES if options["kind"] == "accumulate" else (1,):
-            fitting = []
-            for rows in ROWS:
-                if rows % share or (options.get("packed") and rows % 2):
-                    continue
-                more = {"multipliers": rows // share} if options["kind"] == "accumulate" else {}
-                unit = Unit(rows=rows, inputs=inputs, depth=depth, **more, **options)
-                if not fits(unit, board):
-                    break
-                fitting.append(unit)
-            yield from fitting[-TRIED:]
+        for share in SHARES if accumulates else (1,):
+            counts = _row_counts(layers, 2 if options.get("packed") else share)
+            more = [{"multipliers": rows // share} if accumulates else {} for rows in counts]
+            units = (
+                Unit(rows=rows, inputs=inputs, depth=depth, **multipliers, **options)
+                for rows, multipliers in zip(counts, more, strict=True)
+            )
+            yield from islice((unit for unit in units if fits(unit, board)), TRIED)
+
+
+def _fastest(design: str, layers: Sequence[Layer], board: Board, on_chip: bool | None = None) -> Report | None:
+    """Return the report of the fastest unit of a design, None where there is none."""
+    if not DESIGNS[design].get("coded"):  # depths of channels are codes, too
+        layers = [replace(layer, depths=None) if layer.depths is not None else layer for layer in layers]
+    tried = candidates(design, layers, board)
+    reports = (network_time(unit, layers, board, design=design, on_chip=on_chip) for unit in tried)
+    return min(reports, key=lambda report: (report.latency, report.resources["luts"]), default=None)
 
 
 def search(design: str, layers: Sequence[Layer], board: Board, *, on_chip: bool | None = None) -> Report:
@@ -78,22 +90,15 @@ def search(design: str, layers: Sequence[Layer], board: Board, *, on_chip: bool 
         ValueError: The board holds no unit of the design, which is so where codebooks are very large, or the design
             takes codes and the network has none.
     """
-    tried = candidates(design, layers, board)
-    reports = [network_time(unit, layers, board, design=design, on_chip=on_chip) for unit in tried]
-    if not reports:
-        raise ValueError(f"{board.name} holds no design '{design}' for this network")
-    return min(reports, key=lambda report: (report.latency, report.resources["luts"]))
+    if report := _fastest(design, layers, board, on_chip):
+        return report
+    raise ValueError(f"{board.name} holds no design '{design}' for this network")
 
 
 def searched(layers: Sequence[Layer], board: Board) -> dict[str, Report]:
     """Return the report of the fastest design of each kind that the board holds, by its name in DESIGNS."""
-    reports = {}
-    for design in DESIGNS:
-        try:
-            reports[design] = search(design, layers, board)
-        except ValueError:
-            continue
-    return reports
+    reports = {design: _fastest(design, layers, board) for design in DESIGNS}
+    return {design: report for design, report in reports.items() if report}
 
 
 @dataclass(frozen=True)
@@ -112,18 +117,29 @@ class Latency:
 
 
 def text(reports: Mapping[str, Report]) -> str:
-    """Return a table of designs, then the layers of the fastest."""
-    lines = [f"{'design':32} {'latency':>10} {'images/s':>10} {'LUT':>8} {'DSP':>6} {'BRAM18':>6}  slowest layer"]
+    """Return a table of designs, the layers of the fastest, and in which of them a codebook saves multiplications."""
+    lines = [
+        f"{'design':32} {'latency':>11} {'images/s':>9} {'/MAC 16':>8} {'/MAC 8':>7} {'LUT':>8} {'FF':>8} {'DSP':>6} "
+        f"{'BRAM18':>6}  slowest layer"
+    ]
     for name, report in reports.items():
-        taken = [report.resources[resource] for resource in ("luts", "dsps", "bram18")]
-        counts = f"{taken[0]:8,} {taken[1]:6,} {taken[2]:6,}"
-        times = f"{1e3 * report.latency:7.3f} ms {report.throughput:10,.1f}"
-        lines.append(f"{name:32} {times} {counts}  {report.bottleneck}")
+        faster = [reports[f"MAC, {width}"].latency / report.latency for width in ("16 bits", "8 bits packed")]
+        counts = " {luts:8,} {ffs:8,} {dsps:6,} {bram18:6,}".format(**report.resources)
+        times = f"{1e3 * report.latency:8.4f} ms {report.throughput:9,.0f} {faster[0]:8.2f} {faster[1]:7.2f}"
+        lines.append(f"{name:32} {times}{counts}  {report.bottleneck}")
     best = min(reports.values(), key=lambda report: report.latency)
     place = "on chip" if best.on_chip else "from the board's memory"
-    lines += ["", f"{best.design} on {best.board}, codes {place}"]
+    unit = f"{best.unit.rows} rows, {best.unit.inputs} inputs a row, {best.unit.multipliers} multipliers"
+    unit = unit if best.unit.kind == "accumulate" else unit.rpartition(",")[0]
+    lines += ["", f"{best.design} on {best.board}: {unit}; weights {place}"]
     lines.append(f"{'layer':40} {'computing':>12} {'traffic':>12} {'cycles':>12}  bound")
     for time in best.layers:
-        note = "" if time.saves or best.unit.kind == "dense" else "  (no fewer multiplications)"
-        lines.append(f"{time.name:40} {time.compute:12,} {time.memory:12,} {time.cycles:12,}  {time.bound}{note}")
+        lines.append(f"{time.name:40} {time.compute:12,} {time.memory:12,} {time.cycles:12,}  {time.bound}")
+    none = [time.name for time in best.layers if not time.saves]
+    total = len(best.layers)
+    lines += ["", f"Accumulating takes fewer multiplications in {total - len(none)} of {total} layers."]
+    if none:
+        lines.append(
+            "In the others, codebooks have as many numbers as rows have inputs, or are none: " + ", ".join(none)
+        )
     return "\n".join(lines)

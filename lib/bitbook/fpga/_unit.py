@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+ADDED = 16  # terms that a cycle adds up; the sums of more than these are added up in the next
+
 
 @dataclass(frozen=True, kw_only=True)
 class Unit:
@@ -33,6 +35,8 @@ class Unit:
     def __post_init__(self) -> None:
         if min(self.rows, self.inputs, self.dimension, self.multipliers, self.depth) < 1:
             raise ValueError("rows, inputs, dimension, multipliers and depth of a unit are 1 or more")
+        if self.inputs > ADDED**2:
+            raise ValueError(f"a unit has {ADDED**2} inputs at most")
         if self.kind == "accumulate" and (self.codewords < 2 or self.rows % self.multipliers):
             raise ValueError("an accumulating unit has 2 codewords or more, and its multipliers divide its rows")
         if self.kind == "dense" and (self.dimension > 1 or self.sparse):
@@ -64,6 +68,11 @@ class Unit:
     def output_width(self) -> int:
         """Bits of a result: that many products cannot overflow it."""
         return self.activation_width + self.weight_width + (self.depth * self.inputs * self.dimension - 1).bit_length()
+
+    @property
+    def pipeline(self) -> int:
+        """Cycles from a group's last drained accumulator, or last product, to its result."""
+        return 2 + (self.inputs > ADDED)
 
     @property
     def drain(self) -> int:

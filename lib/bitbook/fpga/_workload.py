@@ -66,9 +66,10 @@ def layers(compressed: Compressed, positions: Mapping[str, tuple[int, int]]) -> 
             finds them. Only these layers are taken.
 
     Raises:
-        ValueError: A coded layer is not among the positions.
+        ValueError: The positions of a coded matrix are not given.
     """
-    if missing := [name for name in compressed.codes if name not in positions]:
+    matrices = [name for name, code in compressed.codes.items() if len(code.shape) > 1]  # biases may have codes, too
+    if missing := [name for name in matrices if name not in positions]:
         raise ValueError(f"{', '.join(missing)}: output positions unknown; give them for these layers too")
     found = []
     for name, (vectors, groups) in positions.items():

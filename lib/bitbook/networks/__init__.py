@@ -7,6 +7,7 @@ makes the same architecture again.
 
 import json
 from collections.abc import Callable, Mapping
+from functools import cache
 
 import torch
 from torch import nn
@@ -75,10 +76,34 @@ def build(specification: Mapping, *, seed: int | None = None) -> nn.Module:
 def specification_of(network: nn.Module) -> dict:
     """Return the specification from which `build` made a network; of any other class its module and name.
 
-    A class of the same name as one of ours is not taken for ours.
+    A class of the same name as one of ours is not taken for ours, nor one of ours with other layers, or with hooks.
     """
-    ours = type(network).__module__.startswith(("bitbook.networks.", "torch.fx."))  # torch.fx: networks that shrank
-    own = vars(network).get("specification")
-    if ours and isinstance(own, dict):
-        return own
-    return {"class": f"{type(network).__module__}.{type(network).__qualname__}"}
+    home, own = type(network).__module__, vars(network).get("specification")
+    name = f"{home}.{type(network).__qualname__}"
+    if isinstance(own, dict):
+        if home.startswith("torch.fx."):  # a network that shrank
+            return own
+        if home.startswith("bitbook.networks."):
+            changed = _layers(network) != _layers_of(json.dumps(own))
+            return {"class": f"{name}, with other layers"} if changed else own
+    return {"class": name}
+
+
+def _layers(network: nn.Module) -> tuple:
+    """What tells a network from another with the same weights."""
+    return tuple(
+        (
+            name,
+            type(part).__qualname__,
+            part.extra_repr(),
+            "forward" in vars(part),
+            *part._forward_hooks,
+            *part._forward_pre_hooks,
+        )
+        for name, part in network.named_modules()
+    )
+
+
+@cache
+def _layers_of(specification: str) -> tuple:
+    return _layers(build(json.loads(specification), seed=0))

@@ -1,16 +1,19 @@
 """What a network is beneath its wrappers: plain names, plain weights, and the batch norms that can be folded."""
 
 import copy
+from collections.abc import Callable, Iterator
 
 from torch import nn
 from torch.nn.modules.batchnorm import SyncBatchNorm, _BatchNorm
 from torch.nn.utils import parametrize, remove_spectral_norm, remove_weight_norm
+from torch.nn.utils.prune import BasePruningMethod
+from torch.nn.utils.prune import remove as remove_pruning
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 from torch.optim.swa_utils import AveragedModel
 
 WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel, AveragedModel)
-_REMOVE = {WeightNorm: remove_weight_norm, SpectralNorm: remove_spectral_norm}
+_REMOVE = {WeightNorm: remove_weight_norm, SpectralNorm: remove_spectral_norm, BasePruningMethod: remove_pruning}
 
 
 def unwrapped(network: nn.Module) -> nn.Module:
@@ -41,17 +44,23 @@ def plain_names(network: nn.Module) -> dict[str, str]:
 def is_plain(network: nn.Module) -> bool:
     """Whether a network has no wrappers in it and all its weights are ordinary parameters."""
     return not any(
-        unwrapped(module) is not module
-        or parametrize.is_parametrized(module)
-        or any(type(hook) in _REMOVE for hook in module._forward_pre_hooks.values())
+        unwrapped(module) is not module or parametrize.is_parametrized(module) or any(_computed(module))
         for module in network.modules()
     )
+
+
+def _computed(module: nn.Module) -> Iterator[tuple[str, Callable]]:
+    """The weights that hooks of torch's compute before a module runs, and what makes ordinary parameters of them."""
+    for hook in module._forward_pre_hooks.values():
+        for kind, remove in _REMOVE.items():
+            if isinstance(hook, kind):
+                yield getattr(hook, "_tensor_name", None) or hook.name, remove
 
 
 def bake(network: nn.Module) -> None:
     """Make every parametrised weight an ordinary parameter again, with the value that the network computed with.
 
-    Weight norm and spectral norm are such, of the old kind (hooks) and of the new (parametrisations).
+    Weight norm, spectral norm and pruning are such, of the old kind (hooks) and of the new (parametrisations).
     """
     for module in network.modules():
         if parametrize.is_parametrized(module):
@@ -63,9 +72,8 @@ def bake(network: nn.Module) -> None:
             module.__class__ = type(module).__bases__[0]
             for name, value in values.items():
                 module.register_parameter(name, nn.Parameter(value, requires_grad=trains[name]))
-        for hook in list(module._forward_pre_hooks.values()):
-            if type(hook) in _REMOVE:
-                _REMOVE[type(hook)](module, hook.name)
+        for name, remove in list(_computed(module)):
+            remove(module, name)
 
 
 def plain_copy(network: nn.Module) -> nn.Module:
@@ -73,10 +81,9 @@ def plain_copy(network: nn.Module) -> nn.Module:
     network = unwrapped(network)
     derived = {}  # weights that hooks compute cannot be copied while they hang in a gradient's graph
     for module in network.modules():
-        for hook in module._forward_pre_hooks.values():
-            if type(hook) in _REMOVE:
-                value = getattr(module, hook.name)
-                derived[id(value)] = value.detach().clone()
+        for name, _ in _computed(module):
+            value = getattr(module, name)
+            derived[id(value)] = value.detach().clone()
     duplicate = copy.deepcopy(network, derived).eval()
     for module in duplicate.modules():
         for name, child in list(module.named_children()):

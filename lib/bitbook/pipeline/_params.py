@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import reprlib
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,13 @@ def check_name(name: Any, what: str) -> str:
     if isinstance(name, str) and _NAME.fullmatch(name):
         return name
     rule = "a name is 1 to 100 letters, digits, - and _, and begins with a letter or a digit"
-    remedy = "rename it" if isinstance(name, str) else f"write it in quotes, if {name!r} is meant to be a name"
-    raise ValueError(f"{what} {name!r}: {rule}; {remedy}")
+    remedy = "rename it" if isinstance(name, str) else f"write it in quotes, if {_cut(name)} is meant to be a name"
+    raise ValueError(f"{what} {_cut(name)}: {rule}; {remedy}")
+
+
+def _cut(value: Any) -> str:
+    """Return the beginning of a value's repr, which aliases of aliases would make endless."""
+    return f"{reprlib.repr(value):.80}"
 
 
 def _load(params: Path) -> Any:
@@ -37,7 +43,7 @@ def _load(params: Path) -> Any:
     except MarkedYAMLError as error:
         place = f"{params}, line {error.problem_mark.line + 1}" if error.problem_mark else f"{params}"
         raise ValueError(f"{place}: {error.problem}: mend the YAML there") from None
-    except (YAMLError, UnicodeDecodeError) as error:
+    except (YAMLError, ValueError, RecursionError) as error:
         raise ValueError(f"{params}: {str(error).splitlines()[0]}: write it as YAML in UTF-8") from None
 
 
@@ -46,7 +52,7 @@ def _part(params: Path, content: dict[str, Any], kind: str) -> Any:
     wanted, example = (dict, "{name: {...}}") if kind in _NAMES_OF else (list, "[name, ...]")
     part = wanted() if content.get(kind) is None else content[kind]
     if not isinstance(part, wanted):
-        raise ValueError(f"{params}: {kind} is {part!r}: write {kind}: {example}")
+        raise ValueError(f"{params}: {kind} is {_cut(part)}: write {kind}: {example}")
     for name in part:
         check_name(name, f"{params}: {kind}:")
     return part
@@ -64,12 +70,12 @@ def read_params(params: Path) -> dict[str, dict[str, Any]]:
     """
     content = _load(params)
     if not isinstance(content, dict):
-        raise ValueError(f"{params} holds {content!r:.60}: it has to name tasks, notebooks, nets and runs")
+        raise ValueError(f"{params} holds {_cut(content)}: it has to name tasks, notebooks, nets and runs")
     parts = {kind: _part(params, content, kind) for kind in ("tasks", "notebooks", *_NAMES_OF)}
     for kind, values in _NAMES_OF.items():
         for key, entry in parts[kind].items():
             if not isinstance(entry, dict) or (missing := [value for value in values if value not in entry]):
-                said = f"has no {' and no '.join(missing)}" if isinstance(entry, dict) else f"is {entry!r}"
+                said = f"has no {' and no '.join(missing)}" if isinstance(entry, dict) else f"is {_cut(entry)}"
                 form = ", ".join(f"{value}: ..." for value in values)
                 raise ValueError(f"{params}: {kind}: {key} {said}: write {key}: {{{form}}}")
             for value in values:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from operator import itemgetter
 from pathlib import Path
 
 from bitbook.pipeline import _claims as claims
@@ -137,11 +138,17 @@ def fpga_claim(published: Path) -> str:
 
 
 def fpga(published: Path) -> str:
-    """Return the fastest accumulating unit for each file, by board, and how much faster it is than dense arrays."""
+    """Return the latency of files that the README shows or of one K, by board, and what it gains over dense arrays.
+
+    Of the fastest accumulating unit; without a codebook, of the fastest dense one that decodes.
+    """
+    of_file = itemgetter("task", "method", "variant")
+    shown = {of_file(row) for row in tables.read(published / "main.csv") if row["readme"]}
     files: dict[tuple, dict[str, dict]] = {}  # by file, then board
     for row in tables.read(published / "fpga.csv"):
-        if row["design"].startswith("accumulate"):
-            boards = files.setdefault((row["task"], row["method"], row["variant"], row["codewords"]), {})
+        fits = row["design"].startswith("accumulate" if int(row["codewords"]) else "MAC with decoder")
+        if fits and (of_file(row) in shown or "k=" in row["variant"].lower() or row["task"] == "imagenet"):
+            boards = files.setdefault((*of_file(row), row["codewords"]), {})
             boards[row["board"]] = min(boards.get(row["board"], row), row, key=lambda row: float(row["latency_ms"]))
     columns, cells = ["network", "method", "variant", "K"], []
     for board in next(iter(files.values()), {}):

@@ -8,7 +8,7 @@ from bitbook.networks import bake
 
 from ._augmentation import augment, sample
 from ._batch_norm import IMAGES, reestimate_batch_norm
-from ._evaluation import Batch, batch_length, device, evaluate, evaluating, inputs, logits, run
+from ._evaluation import Batch, batch_length, device, evaluate, evaluating, inputs, joined, logits, run
 from ._fit import History, fit
 from ._masks import Mask, Pruning, gradual_sparsity
 from ._metrics import kl_divergence, macro_f1, top1, top5
@@ -31,7 +31,7 @@ __all__ = [
     "IMAGES", "Batch", "Clustered", "CodebookTuning", "History", "Mask", "Objective", "Pruning", "Quantiser",
     "Quantising", "Recipe", "Refreshing", "Scheme", "SharedValues", "StraightThrough", "adversarial_training",
     "attach", "attached", "augment", "bake", "batch_length", "coded", "cross_entropy", "device", "distillation",
-    "entering", "evaluate", "evaluating", "fit", "gradual_sparsity", "inputs", "kl_divergence", "logits", "lookup",
-    "macro_f1", "original", "pgd", "quantise", "reestimate_batch_norm", "refresh", "run", "sample",
+    "entering", "evaluate", "evaluating", "fit", "gradual_sparsity", "inputs", "joined", "kl_divergence", "logits",
+    "lookup", "macro_f1", "original", "pgd", "quantise", "reestimate_batch_norm", "refresh", "run", "sample",
     "straight_through", "top1", "top5",
 ]  # fmt: skip

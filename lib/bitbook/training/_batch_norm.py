@@ -12,7 +12,13 @@ from ._evaluation import Batch, batch_length, evaluating, run
 IMAGES = 4000  # fewer cost accuracy, and so do plain ones on which the network was trained
 
 
-def reestimate_batch_norm(network: nn.Module, data: Tensor | Iterable[Batch], *, batch_size: int = 200) -> None:
+def reestimate_batch_norm(
+    network: nn.Module,
+    data: Tensor | Iterable[Batch],
+    *,
+    reference: nn.Module | None = None,
+    batch_size: int = 200,
+) -> None:
     """Set every batch norm's running mean and variance to the average of its batch statistics.
 
     Batches are weighted by their size and summed in float64; a batch norm that is used several times in a pass gets the
@@ -22,6 +28,8 @@ def reestimate_batch_norm(network: nn.Module, data: Tensor | Iterable[Batch], *,
     Args:
         network: any module; changed in place.
         data: (N, C, H, W) augmented training images, 4,000 for full accuracy, or batches as `run` takes them.
+        reference: the float network, re-estimated on the same data. Then the statistics only change by what
+            distinguishes the two, so that data unlike those of training, or few of them, do no harm.
         batch_size: of images.
 
     Raises:
@@ -30,6 +38,8 @@ def reestimate_batch_norm(network: nn.Module, data: Tensor | Iterable[Batch], *,
     layers = list(batch_norms(network).values())
     if not layers:
         return
+    before = [(layer.running_mean.clone(), layer.running_var.clone()) for layer in layers]
+    others = list(batch_norms(reference).values()) if reference else [None] * len(layers)
     momenta = [layer.momentum for layer in layers]
     sums = {id(layer): [torch.zeros(layer.running_mean.shape, dtype=torch.float64)] * 2 + [0] for layer in layers}
     count = 0
@@ -42,7 +52,10 @@ def reestimate_batch_norm(network: nn.Module, data: Tensor | Iterable[Batch], *,
 
     number = len(data) if isinstance(data, Tensor) else 1
     if isinstance(data, Tensor):
-        data = data.split(batch_size)
+        parts = list(data.split(batch_size))
+        data = parts if len(parts) < 2 or len(parts[-1]) > 1 else [*parts[:-2], torch.cat(parts[-2:])]
+    if not number:
+        raise ValueError("there are no images to re-estimate batch norms on")
     with evaluating(network), torch.no_grad():
         handles = [layer.register_forward_hook(note) for layer in layers]
         try:
@@ -61,8 +74,14 @@ def reestimate_batch_norm(network: nn.Module, data: Tensor | Iterable[Batch], *,
                 handle.remove()
             for layer, momentum in zip(layers, momenta, strict=True):
                 layer.momentum = momentum
-        for layer in layers:
+        for layer, own, other in zip(layers, before, others, strict=True):
             mean, variance, total = sums[id(layer)]
+            if total and not (mean.isfinite().all() and variance.isfinite().all()):
+                raise ValueError("a batch norm's inputs are not finite: check weights and calibration data")
             if total:
                 layer.running_mean.copy_(mean / (total / number))
                 layer.running_var.copy_(variance / (total / number))
+            if total and other is not None:
+                change = (layer.running_var + layer.eps) / (other.running_var + layer.eps)
+                layer.running_mean.add_(own[0] - other.running_mean)
+                layer.running_var.copy_(own[1] * change)

@@ -83,11 +83,11 @@ def logits(
     shape: tuple[int, ...] = getattr(images, "shape", ())
     step = batch_size or (max(4, 102_400 // (shape[2] * shape[3])) if len(shape) == 4 else 100)
     with evaluating(network), torch.inference_mode():
-        return torch.cat([_only(output).float().cpu() for output in run(network, images, batch_size=step)])
+        return torch.cat([joined(output).float().cpu() for output in run(network, images, batch_size=step)])
 
 
-def _only(output: object) -> Tensor:
-    """The one tensor of outputs, or all of those of floats side by side."""
+def joined(output: object) -> Tensor:
+    """The one tensor of a network's outputs, or all of those of floats side by side."""
     if isinstance(output, Tensor):
         return output
     values = output.values() if isinstance(output, Mapping) else output if isinstance(output, tuple | list) else ()

@@ -57,7 +57,7 @@ class Quantising(Scheme):
     """What schemes with `Quantiser` parametrisations share: no weight decay for what they learn, and the codes."""
 
     def parameters(self, network: nn.Module) -> list[dict[str, Any]]:
-        values = [value for module in attached(network, Quantiser).values() for value in module.parameters()]
+        values = [value for module in attached(network, Quantiser).values() for value in module.parameters()]  # type: ignore[type-abstract]
         others = [value for value in network.parameters() if all(value is not other for other in values)]
         return [{"params": others}, {"params": values, "weight_decay": 0.0}]
 

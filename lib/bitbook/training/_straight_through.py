@@ -1,5 +1,6 @@
 """Training weights that the network sees quantised: the straight-through estimator, with refreshed clusters."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -32,15 +33,15 @@ def straight_through(weights: Tensor, quantised: Tensor) -> Tensor:
     return _StraightThrough.apply(weights, quantised)
 
 
-class Quantiser(nn.Module):
+class Quantiser(nn.Module, ABC):
     """A parametrisation that knows values, (k,), and for weights the indices, int64, of those that they take."""
 
     along: ClassVar[dict[str, int]] = {}  # values belong to the whole layer
     values: Tensor
 
+    @abstractmethod
     def indices(self, weights: Tensor) -> Tensor:
         """The index of each weight's value, shape of the weights."""
-        raise NotImplementedError
 
 
 class Clustered(Quantiser):
@@ -101,7 +102,7 @@ def refresh(network: nn.Module) -> None:
 def coded(network: nn.Module) -> Coded:
     """The weights of all layers with a `Quantiser`, as codes with a float16 codebook for each layer."""
     layers = {}
-    for name, module in attached(network, Quantiser).items():
+    for name, module in attached(network, Quantiser).items():  # type: ignore[type-abstract]
         indices = module.indices(entering(network, name, module))
         small = indices.to(torch.uint8 if len(module.values) <= 256 else torch.int32)  # travels faster
         layers[name] = small.cpu().numpy(), module.values.detach().cpu().numpy()

@@ -5,7 +5,9 @@ from __future__ import annotations
 from amaranth import Array, Cat, Module, Mux, Signal, signed
 from amaranth.lib.memory import Memory
 
-from ._front import Front
+from bitbook.fpga._unit import ADDED
+
+from ._front import Front, later
 
 
 class AccumulateUnit(Front):
@@ -74,17 +76,22 @@ class AccumulateUnit(Front):
         port, codeword, entry = book.write_port(), book.read_port(), Signal(range(unit.codewords * unit.dimension + 1))
         m.d.comb += [port.addr.eq(self.c_address), port.data.eq(self.c_data), port.en.eq(self.c_valid)]
         m.d.comb += codeword.addr.eq(entry)
+        begins = (k == 0) & (e == 0)
+        if unit.inputs > ADDED:
+            drain, ends, begins = later(m, drain), later(m, ends), later(m, begins)
         with m.If(drain):
             m.d.sync += entry.eq(Mux(ends, 0, entry + 1))
         valid, first, last, done = Signal(), Signal(), Signal(), Signal()
-        m.d.sync += [valid.eq(drain), first.eq((k == 0) & (e == 0)), last.eq(drain & ends), done.eq(last)]
+        m.d.sync += [valid.eq(drain), first.eq(begins), last.eq(drain & ends), done.eq(last)]
         m.d.comb += self.y_valid.eq(done)
         totals = []
         for i in range(unit.multipliers):
-            rows = Array(Array(sum(files) for files in row) for row in bins[i * share : (i + 1) * share])
+            rows, parts = bins[i * share : (i + 1) * share], []
+            for at in range(0, unit.inputs, ADDED):
+                parts.append(Array(Array(sum(files[at : at + ADDED]) for files in row) for row in rows)[r][e])
             merged = Signal(signed(unit.bin_width + (unit.inputs - 1).bit_length()), name=f"merged_{i}")
             total = Signal(signed(unit.output_width), name=f"total_{i}")
-            m.d.sync += merged.eq(rows[r][e])
+            m.d.sync += merged.eq(parts[0] if len(parts) == 1 else sum(later(m, part) for part in parts))
             with m.If(valid):
                 m.d.sync += total.eq(merged * codeword.data + Mux(first, 0, total))
             totals.append(total)

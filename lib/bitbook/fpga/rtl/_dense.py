@@ -8,7 +8,9 @@ from operator import add
 from amaranth import Cat, Module, Mux, Signal, signed
 from amaranth.lib.memory import Memory
 
-from ._front import Front
+from bitbook.fpga._unit import ADDED
+
+from ._front import Front, later
 
 
 class DenseUnit(Front):
@@ -25,7 +27,10 @@ class DenseUnit(Front):
         m.d.comb += self.room.eq(1)
         weights = [code.as_signed() for code in self.codes]
         if unit.codewords:
-            m.submodules.codebook = book = Memory(shape=signed(unit.weight_width), depth=unit.codewords, init=[])
+            small = {"ram_style": "distributed"}  # else Yosys makes registers and selectors of small codebooks
+            m.submodules.codebook = book = Memory(
+                shape=signed(unit.weight_width), depth=unit.codewords, init=[], attrs=small
+            )
             port = book.write_port()
             m.d.comb += [port.addr.eq(self.c_address), port.data.eq(self.c_data), port.en.eq(self.c_valid)]
             for lane, code in enumerate(self.codes):
@@ -44,7 +49,12 @@ class DenseUnit(Front):
                 m.d.comb += [products[p][s].eq(both[:16].as_signed()), products[p + 1][s].eq((both >> 16) + both[15])]
         valid, last, first = Signal(), Signal(), Signal(init=1)
         sums = [Signal(signed(unit.output_width), name=f"sum_{p}") for p in range(unit.rows)]
-        m.d.sync += [valid.eq(self.valid), last.eq(self.last), self.y_valid.eq(valid & last)]
+        m.d.sync += [valid.eq(self.valid), last.eq(self.last)]
+        if unit.inputs > ADDED:
+            sixteens = range(0, unit.inputs, ADDED)
+            products = [[later(m, reduce(add, row[i : i + ADDED])) for i in sixteens] for row in products]
+            valid, last = later(m, valid), later(m, last)
+        m.d.sync += self.y_valid.eq(valid & last)
         with m.If(valid):
             m.d.sync += first.eq(last)
             for total, row in zip(sums, products, strict=True):

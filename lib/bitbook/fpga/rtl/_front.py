@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from amaranth import Cat, Module, Signal, signed
+from amaranth import Cat, Module, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from bitbook.fpga._unit import Unit
+
+
+def later(m: Module, value: Value) -> Signal:
+    """Return a value a cycle later."""
+    register = Signal(value.shape())
+    m.d.sync += register.eq(value)
+    return register
 
 
 class Front(wiring.Component):

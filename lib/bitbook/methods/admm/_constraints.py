@@ -1,5 +1,6 @@
 """The sets that ADMM pulls weights into, and the nearest point of each: few weights, few channels, or few values."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -128,7 +129,7 @@ class Levels:
 
 
 @dataclass(frozen=True)
-class _Clustered:
+class _Clustered(ABC):
     """At most so many different values beside zero, by a pattern (`fnmatch`) of the parameters that share them."""
 
     levels: Mapping[str, int]
@@ -148,8 +149,9 @@ class _Clustered:
         joined = {pattern: np.concatenate(parts) for pattern, parts in sorted(groups.items())}
         return Levels({pattern: tuple(self._find(values, self.levels[pattern])) for pattern, values in joined.items()})
 
+    @abstractmethod
     def _find(self, values: np.ndarray, count: int) -> Iterator[float]:
-        raise NotImplementedError
+        """Return the levels of values that are not zero."""
 
 
 class EqualLevels(_Clustered):
