@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import io
 import json
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pytest
 from bitbook import Compressed, ScalarCode, tasks
@@ -14,6 +17,8 @@ from bitbook.compression import measure
 from bitbook.pipeline import _publish as publish
 from bitbook.pipeline._layout import Results
 from bitbook.pipeline._tables import read
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from PIL import Image
 from safetensors.torch import save_file
 
 ABOUT = {"hardware": "h", "commit": "c", "command": "dvc repro run@x", "test_reads": 1, "seconds": 1.0}
@@ -154,6 +159,20 @@ def test_notebooks_are_those_of_first_seeds(project, add_run, monkeypatch):
     publish.publish(publish.imported_rows(results.folder))
     assert [path.stem for path in (project.folder / "published/notebooks").iterdir()] == ["x-s0"]
     assert {path.stem for path in (project.folder / "published/fronts").iterdir()} == {"x-s0", "x-s1"}
+
+
+def test_figures_get_smaller_and_hardly_change():
+    noise = np.random.default_rng(0).integers(0, 4, (200, 300, 3))
+    shades = np.linspace(0, 250, 300)[:, None] + noise  # grey, from left to right
+    figure, before = Image.fromarray(shades.astype(np.uint8)), io.BytesIO()
+    figure.save(before, "PNG")
+    output = new_output("display_data", data={"image/png": base64.b64encode(before.getvalue()).decode()})
+    text = nbformat.writes(new_notebook(cells=[new_code_cell("draw()", outputs=[output]), new_markdown_cell("é")]))
+    found = nbformat.reads(publish.with_smaller_figures(text), as_version=4)
+    png = base64.b64decode(found.cells[0].outputs[0].data["image/png"])
+    change = np.abs(np.int16(figure) - np.int16(Image.open(io.BytesIO(png)).convert("RGB")))
+    assert len(png) < 0.5 * len(before.getvalue()) and change.mean() < 8
+    assert found.cells[1].source == "é" and found.cells[0].source == "draw()"
 
 
 def test_large_files_stay_out_and_files_without_a_row_go(project, add_run, monkeypatch):

@@ -83,11 +83,11 @@ def beats(unit: Unit, codes: np.ndarray, *, left: np.ndarray | None = None) -> B
     shape = (int(groups.sum()), unit.rows * unit.inputs)
     flat, enable, columns = np.zeros(shape, codes.dtype), np.zeros(shape, bool), np.zeros(shape, np.int64)
     starts = np.cumsum(groups) - groups
-    for group, start in enumerate(starts):
+    for group, start in enumerate(starts.tolist()):
         for p in range(unit.rows):
             for s in range(unit.inputs):
                 beat, previous, lane = start, -1, p * unit.inputs + s
-                for word in np.flatnonzero(present[group, p, :, s]):
+                for word in np.flatnonzero(present[group, p, :, s]).tolist():
                     beat += (word - previous - 1) >> GAP  # fillers: the lane rests
                     flat[beat, lane], columns[beat, lane], enable[beat, lane] = lanes[group, p, word, s], word, True
                     beat, previous = beat + 1, word

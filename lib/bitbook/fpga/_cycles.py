@@ -14,7 +14,7 @@ class Memory:
     A pattern repeats; a rate is the beats that a cycle brings on average, evenly spread.
     """
 
-    def __init__(self, pattern: Sequence[bool] = (True,)):
+    def __init__(self, pattern: Sequence[bool] | np.ndarray = (True,)):
         if not any(pattern):
             raise ValueError("a memory that never delivers starves the unit")
         self.period = len(pattern)

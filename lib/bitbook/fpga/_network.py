@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -70,7 +71,13 @@ def fitted(unit: Unit, layer: Layer) -> Unit:
     if unit.kind == "dense":
         return replace(unit, codewords=min(unit.codewords, layer.codewords))
     if not layer.codewords:
-        alone = {"kind": "dense", "rows": unit.multipliers, "inputs": 1, "dimension": 1, "multipliers": 1}
+        alone: dict[str, Any] = {
+            "kind": "dense",
+            "rows": unit.multipliers,
+            "inputs": 1,
+            "dimension": 1,
+            "multipliers": 1,
+        }
         return replace(unit, **alone, codewords=0, sparse=False, depth=unit.depth * unit.inputs)
     lanes = min(max(1, unit.inputs * unit.dimension // layer.dimension), ADDED**2)
     return replace(unit, codewords=max(2, layer.codewords), dimension=layer.dimension, inputs=lanes)

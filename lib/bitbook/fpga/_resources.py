@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +20,7 @@ SERIES_7 = (25, 18)  # operands of its DSPs
 
 def synthesised() -> list[tuple[str, Unit, dict[str, str]]]:
     """Return the rows of the table that bench/fpga_synthesis.py has made: use, unit, and all that the row says."""
-    kinds = {"str": str, "bool": lambda word: word == "True", "int": int}
+    kinds: dict[str, Callable[[str], Any]] = {"str": str, "bool": lambda word: word == "True", "int": int}
     found = []
     with SYNTHESIS.open() as file:
         for row in csv.DictReader(file):

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from types import MappingProxyType
+from typing import Any
 
 from bitbook.codes import Compressed
 
@@ -44,7 +45,7 @@ def _row_counts(layers: Sequence[Layer], step: int) -> list[int]:
 
 def candidates(design: str, layers: Sequence[Layer], board: Board) -> Iterator[Unit]:
     """Yield the units of a design that a board holds and that are worth a try for a network."""
-    options = dict(DESIGNS[design])
+    options: dict[str, Any] = dict(DESIGNS[design])
     width, coded = options.pop("width"), options.pop("coded", False)
     most = max(layer.codewords for layer in layers)
     accumulates = options["kind"] == "accumulate"
@@ -60,7 +61,7 @@ def candidates(design: str, layers: Sequence[Layer], board: Board) -> Iterator[U
         depth = -(-largest // inputs)  # of the smallest dimension
         for share in SHARES if accumulates else (1,):
             counts = _row_counts(layers, 2 if options.get("packed") else share)
-            more = [{"multipliers": rows // share} if accumulates else {} for rows in counts]
+            more: list[dict[str, Any]] = [{"multipliers": rows // share} if accumulates else {} for rows in counts]
             units = (
                 Unit(rows=rows, inputs=inputs, depth=depth, **multipliers, **options)
                 for rows, multipliers in zip(counts, more, strict=True)

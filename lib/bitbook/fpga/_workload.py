@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -47,11 +48,11 @@ def _parts(code: Code, compressed: Compressed) -> tuple[int, int, np.ndarray, np
     outer = code.shape[0]
     if isinstance(code, VectorCode):
         book, used = compressed.codebooks[code.codebook], len(np.unique(code.indices))
-        return used, book.shape[1], book.any(1)[code.indices].reshape(outer, -1), None
+        return used, book.shape[1], (book != 0).any(axis=1)[code.indices].reshape(outer, -1), None
     left = (code.decode(compressed.codebooks) != 0).reshape(outer, -1)
     if isinstance(code, SparseCode) and isinstance(code.inner, VectorCode):
         return 0, 1, left, None  # its vectors straddle the gaps: weights as they are
-    inner = code.inner if isinstance(code, SparseCode) else code
+    inner: Any = code.inner if isinstance(code, SparseCode) else code
     if isinstance(inner, GridCode):
         return 0, 1, left, inner.depths.astype(int) if inner is code else None
     return max(1, len(np.unique(inner.indices))), 1, left, None

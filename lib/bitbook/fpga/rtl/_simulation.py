@@ -55,7 +55,7 @@ def simulate(
     total, count = len(beats.last) * len(activations), len(circuit.y_data) // unit.output_width
     results = len(beats.groups) * len(activations) * (unit.rows // count)
     found: list[int] = []
-    trace = {name: [] for name in ("activations", "beat", "multiply", "result")}
+    trace: dict[str, list] = {name: [] for name in ("activations", "beat", "multiply", "result")}
 
     async def bench(ctx) -> None:
         for address, value in enumerate([] if codebook is None else codebook.T.ravel().tolist()):
