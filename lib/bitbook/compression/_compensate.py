@@ -66,7 +66,7 @@ def _rounded(
             found = _scalar(tensor[rows], levels, {"levels": np.arange(-half, half)}, blocks, rate_weight)
             values[rows] = found.indices.astype(np.int32) - half
         return dataclasses.replace(code, values=values)
-    kind = f"{code.kind} code" + (f" of {inner.kind} codes" if inner else "")
+    kind = f"{code.kind} code" + (f" of {code.inner.kind} codes" if isinstance(code, SparseCode) else "")
     raise ValueError(f"{name}: GPTQ rounding takes each weight alone and ungrouped grids, not a {kind}: leave it out")
 
 

@@ -32,7 +32,8 @@ def layer_scales(
         data: batches as `training.run` takes them.
 
     Returns:
-        float16 numbers without axes, by name, 1 for the median of all weights; none where the outputs have no gradient.
+        float16 numbers without axes, by name, 1 for the median of all weights; none where the outputs have no gradient,
+        and for a network that takes batches of one size only.
     """
     generator, squares = torch.Generator().manual_seed(0), dict.fromkeys(tensors, 0.0)
     # cuDNN does not run recurrent layers backwards in evaluation mode.
@@ -40,12 +41,15 @@ def layer_scales(
         network = copy.deepcopy(network).eval()
         named = dict(network.named_parameters())
         weights = [named[name].requires_grad_() for name in tensors]
-        for outputs in training.run(network, _samples(data), batch_size=1):
-            score = _score(training.joined(outputs), generator)
-            if not score.requires_grad:
-                return {}
-            for name, found in zip(tensors, torch.autograd.grad(score, weights, allow_unused=True), strict=True):
-                squares[name] += 0.0 if found is None else found.double().square().mean().item()
+        try:
+            for outputs in training.run(network, _samples(data), batch_size=1):
+                score = _score(training.joined(outputs), generator)
+                if not score.requires_grad:
+                    return {}
+                for name, found in zip(tensors, torch.autograd.grad(score, weights, allow_unused=True), strict=True):
+                    squares[name] += 0.0 if found is None else found.double().square().mean().item()
+        except (TypeError, ValueError, RuntimeError, IndexError):  # the network took these samples in whole batches
+            return {}
     seen = [name for name, square in squares.items() if 0 < square < math.inf]
     steps = {name: -0.5 * math.log(squares[name]) for name in seen}
     order = sorted(seen, key=steps.__getitem__)
