@@ -34,14 +34,17 @@ def draw_fronts(table: pd.DataFrame, task: Task, float_values: Mapping[str, floa
         float_values: the metrics of the float network.
         peers: as `claims` returns them.
     """
-    from bitbook.report import figures
+    from bitbook.report import figures, words
 
     name = task.headline
-    curves = {variant: (group.file_bytes, group[name]) for variant, group in table.groupby("variant", sort=False)}
+    curves = {
+        words.variant(variant): (group.file_bytes, group[name])
+        for variant, group in table.groupby("variant", sort=False)
+    }
     points = {method: (group.paper_bytes, group.paper_value) for method, group in peers.groupby("method")}
     level = ("float network", float_values[name])
-    limits = (level[1] - 0.08, level[1] + 0.005)
-    return figures.fronts(curves, ylabel=name, points=points, level=level, ylim=limits)
+    limits = (level[1] - 0.08, min(level[1] + 0.005, 1.002))
+    return figures.fronts(curves, ylabel=words.metric(name), points=points, level=level, ylim=limits)
 
 
 def at_equal_value(table: pd.DataFrame, task: Task, peers: pd.DataFrame) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from bitbook.pipeline._equal_accuracy import needed
-from bitbook.pipeline._result_tables import NETWORKS, in_words
+from bitbook.report import words
 
 _SETTING = re.compile(r",? *([\d.]+x\b|[kK]=\d+|gamma [\d.]+|\d+ epochs|short\b|GPU|least F1 loss|[\d,]+ weights)")
 RIVALS = {"k-means": "k-means codebooks, trained", "uniform": "uniform grid, trained"}  # peers that we train ourselves
@@ -33,7 +33,7 @@ ATTRIBUTION = {
 
 def family(method: str, variant: str) -> str:
     """Return what a variant is without its setting, such as its ratio, in the field's words."""
-    name = in_words(_SETTING.sub("", variant))
+    name = words.variant(_SETTING.sub("", variant))
     trained = ", long" if "GPU" in variant else ""
     return "one grid step" if method == "baseline" else RIVALS.get(name, name) + trained
 
@@ -90,7 +90,7 @@ def epochs(found: pd.DataFrame) -> pd.Series:
 def in_sentences(task: str, needs: pd.DataFrame) -> list[str]:
     """Return who needs least at each loss, by how much, and who does not get there, as the table has it."""
     said = []
-    where = NETWORKS.get(task, task)
+    where = words.capital(words.network(task))
     for loss, cells in needs.items():
         reached = sorted((cell, name) for name, cell in cells.items() if cell)
         if not reached:
@@ -98,8 +98,8 @@ def in_sentences(task: str, needs: pd.DataFrame) -> list[str]:
             continue
         (best, text), first = reached[0]
         sentence = f"{where}, {loss} below the float network: {first} needs least, {text} bytes"
-        for (size, words), name in reached[1:2]:
-            sentence += f"; {name} is next with {words} ({size / best - 1:+.0%})"
+        for (size, need), name in reached[1:2]:
+            sentence += f"; {name} is next with {need} ({size / best - 1:+.0%})"
         missed = [name for name, cell in cells.items() if not cell]
         said.append(f"{sentence}; {len(missed)} of {len(cells)} do not get there." if missed else f"{sentence}.")
     return said
@@ -138,4 +138,6 @@ def tasks(published: Path) -> list[str]:
     """Return the tasks of real data with results of two methods and more, in the order of the pages."""
     rows = pd.read_csv(published / "table.csv").query("task != 'digits'")
     counts = rows.groupby("task").method.nunique()
-    return [task for task in [*NETWORKS, *sorted(set(counts.index) - set(NETWORKS))] if counts.get(task, 0) > 1]
+    return [
+        task for task in [*words.NETWORKS, *sorted(set(counts.index) - set(words.NETWORKS))] if counts.get(task, 0) > 1
+    ]

@@ -26,6 +26,7 @@ def training_curves(history: Mapping[str, Sequence[float]]) -> list[Axes]:
     for axis, (name, values) in zip(axes, history.items(), strict=True):
         axis.plot(range(1, len(values) + 1), values)
         axis.set(xlabel="epoch", title=name)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     return axes
 
 
@@ -57,15 +58,18 @@ def weight_histogram(weights: np.ndarray, values: np.ndarray, counts: np.ndarray
     right.vlines(values, 0, counts / counts.sum(), color=COLOURS[1], linewidth=2)
     right.yaxis.set_major_formatter(PercentFormatter(1))
     right.xaxis.set_major_locator(MaxNLocator(6))
-    right.set(xlabel="centroid", ylabel="weights", title=f"{len(values)} centroids", xlim=left.get_xlim())
+    right.set(xlabel="centroid", ylabel="share of weights", title=f"{len(values)} centroids", xlim=left.get_xlim())
     return right
 
 
 def drift(weights: Mapping[str, np.ndarray], values: np.ndarray, *, title: str = "") -> list[Axes]:
     """Draw how one layer's weights lie at several times, a panel each, and centroids as dashed lines."""
-    axes = figure(columns=len(weights), width=2.6 * len(weights), height=2.4)
+    columns, rows = min(4, len(weights)), -(-len(weights) // 4)
+    axes = figure(columns=columns, rows=rows, width=2.6 * columns, height=2.4 * rows)
     span = max(float(np.abs(tensor).max()) for tensor in weights.values())
-    for axis, (name, tensor) in zip(axes, weights.items(), strict=True):
+    for axis in axes[len(weights) :]:
+        axis.set_axis_off()
+    for axis, (name, tensor) in zip(axes, weights.items(), strict=False):
         axis.hist(tensor.ravel(), bins=np.linspace(-span, span, 121).tolist(), color=COLOURS[0], linewidth=0)
         for value in values:
             axis.axvline(value, color=COLOURS[1], linestyle="--", linewidth=1)
@@ -83,12 +87,13 @@ def fronts(
     level: tuple[str, float] | None = None,
     percent: bool = True,
     joined: bool = True,
+    logarithmic: bool = False,
     ylim: tuple[float | None, float | None] | None = None,
 ) -> Axes:
     """Draw quality against size: a line for each front, marks for points of others, a level for the float network.
 
     curves, points: (bytes (n,), values (n,)) by name. percent: the values are fractions of 1; otherwise the axis is
-    logarithmic. joined: whether lines join the points of a curve.
+    logarithmic. joined: whether lines join the points of a curve. logarithmic: the axis of bytes is.
     """
     (axis,) = figure(height=4)
     marks = "." if len(curves) <= 4 else "o^svPX*"  # many curves differ by more than their colours
@@ -104,9 +109,26 @@ def fronts(
     else:
         axis.set_yscale("log")
     axis.xaxis.set_major_formatter(KILO)
+    if logarithmic:
+        _logarithmic_bytes(axis)
     axis.set(xlabel="file, kB", ylabel=ylabel, ylim=ylim)
-    axis.legend(frameon=False)
+    _legend(axis)
     return axis
+
+
+def _legend(axis: Axes) -> None:
+    """Name what is drawn: within the axes, or right of them where a long list would hide it."""
+    many = len(axis.get_legend_handles_labels()[1]) > 5
+    axis.legend(frameon=False, **({"loc": "upper left", "bbox_to_anchor": (1, 1)} if many else {}))
+
+
+def _logarithmic_bytes(axis: Axes) -> None:
+    axis.set_xscale("log")
+    low, high = axis.get_xlim()
+    subs = (1, 2, 5) if high > 20 * low else (1, 1.5, 2, 3, 4, 5, 7) if high > 3 * low else np.arange(1, 10, 0.5)
+    axis.xaxis.set_major_locator(LogLocator(subs=subs))
+    axis.xaxis.set_minor_formatter(NullFormatter())
+    axis.xaxis.set_major_formatter(KILO)
 
 
 def comparison(points: pd.DataFrame, *, title: str = "", within: float = 0.06) -> Axes:
@@ -141,10 +163,8 @@ def comparison(points: pd.DataFrame, *, title: str = "", within: float = 0.06) -
         axis.plot(line.file_bytes, line.top1, marker=mark, markersize=5, label=label, **style)
     axis.axhline(level, color="0.5", linestyle="--", linewidth=1, label="float network", zorder=0)
     limits = (level - within, min(1, level + 0.15 * within))
-    axis.set(xscale="log", xlabel="file, kB", ylabel="top-1", title=title, ylim=limits)
-    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axis.xaxis.set_minor_formatter(NullFormatter())
-    axis.xaxis.set_major_formatter(KILO)
+    axis.set(xlabel="file, kB", ylabel="top-1", title=title, ylim=limits)
+    _logarithmic_bytes(axis)
     axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
     axis.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
     return axis
@@ -157,10 +177,12 @@ def lines(
     (axis,) = figure()
     for name, values in curves.items():
         axis.plot(x, values, label=name)
+    if np.issubdtype(np.asarray(x).dtype, np.integer):
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     if kilo:
         axis.yaxis.set_major_formatter(KILO)
     axis.set(xlabel=xlabel, ylabel=ylabel, title=title, ylim=(0, None))
-    axis.legend(frameon=False)
+    _legend(axis)
     return axis
 
 
@@ -193,14 +215,15 @@ def bars(values: Mapping[str, float], *, xlabel: str, title: str = "") -> Axes:
     return axis
 
 
-def matrices(panels: Mapping[str, np.ndarray]) -> list[Axes]:
-    """Draw matrices side by side, on one scale of colours about zero."""
+def matrices(panels: Mapping[str, np.ndarray], *, label: str) -> list[Axes]:
+    """Draw matrices side by side, on one scale of colours about zero, whose quantity is `label`."""
     axes = figure(columns=len(panels), width=3.4 * len(panels), height=3.4)
     extent = max(np.abs(panel).max() for panel in panels.values())
     for axis, (title, panel) in zip(axes, panels.items(), strict=True):
-        axis.imshow(panel, cmap="RdBu", vmin=-extent, vmax=extent)
+        picture = axis.imshow(panel, cmap="RdBu", vmin=-extent, vmax=extent)
         axis.set(title=title, xticks=[], yticks=[])
         axis.grid(visible=False)
+    axes[0].figure.colorbar(picture, ax=axes, shrink=0.8, label=label)
     return axes
 
 
@@ -262,7 +285,7 @@ def merged_bins(
     axis.axhline(0, color="0.3", linewidth=0.8)
     axis.set_yscale("symlog", linthresh=1e-4)
     axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{abs(value):.2%}"))
-    axis.set(xlabel="centroid", ylabel="weights", title=title)
+    axis.set(xlabel="centroid", ylabel="share of weights", title=title)
     axis.legend(frameon=False)
     return axis
 
