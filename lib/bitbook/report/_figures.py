@@ -116,10 +116,15 @@ def fronts(
     return axis
 
 
-def _legend(axis: Axes) -> None:
-    """Name what is drawn: within the axes, or right of them where a long list would hide it."""
-    many = len(axis.get_legend_handles_labels()[1]) > 5
-    axis.legend(frameon=False, **({"loc": "upper left", "bbox_to_anchor": (1, 1)} if many else {}))
+def _legend(axis: Axes, *, most: int = 6) -> None:
+    """Name what is drawn: within the axes, or below them where a long list would hide it."""
+    drawn: Any = axis.figure
+    entries = axis.get_legend_handles_labels()
+    if len(entries[1]) <= most:
+        axis.legend(frameon=False)
+        return
+    drawn.legend(*entries, loc="outside lower center", ncols=3, frameon=False, fontsize="small")
+    drawn.set_figheight(drawn.get_figheight() + 0.22 * -(-len(entries[1]) // 3))
 
 
 def _logarithmic_bytes(axis: Axes) -> None:
@@ -138,13 +143,14 @@ def comparison(points: pd.DataFrame, *, title: str = "", within: float = 0.06) -
     colour, a family a line; hollow marks are files without retraining. Peers are black where measured here and grey
     crosses where quoted. within: the loss down to which is drawn.
     """
-    (axis,) = figure(width=8.4, height=4.4)
+    (axis,) = figure(width=8.4, height=5)
     level = points.float_value.max()
     ours = points[points.kind == "ours"]
     for (method, rows), colour in zip(ours.groupby("method", sort=False), COLOURS, strict=False):
         axis.plot([], [], "o-", color=colour, label=method)
         for _, line in rows.sort_values("file_bytes").groupby("family", sort=False):
-            axis.errorbar(line.file_bytes, line.top1, line["std"].fillna(0), color=colour, linewidth=0.8, alpha=0.8)
+            axis.plot(line.file_bytes, line.top1, color=colour, linewidth=0.6, alpha=0.5)
+            axis.errorbar(line.file_bytes, line.top1, line["std"].fillna(0), color=colour, linewidth=0, elinewidth=1.2)
             for trained, dots in line.groupby(line.epochs > 0):
                 axis.plot(
                     dots.file_bytes, dots.top1, "o", color=colour, mfc=colour if trained else "white", markersize=5
@@ -159,14 +165,15 @@ def comparison(points: pd.DataFrame, *, title: str = "", within: float = 0.06) -
             if kind == "measured"
             else {"color": "0.5", "linewidth": 0, "mfc": "white"}
         )
-        label = "baseline: one grid step" if name == "baseline" else f"{name}, {kind}"
+        label = "baseline: one grid step" if name == "baseline" else f"{name} ({kind})"
         axis.plot(line.file_bytes, line.top1, marker=mark, markersize=5, label=label, **style)
     axis.axhline(level, color="0.5", linestyle="--", linewidth=1, label="float network", zorder=0)
     limits = (level - within, min(1, level + 0.15 * within))
-    axis.set(xlabel="file, kB", ylabel="top-1", title=title, ylim=limits)
+    shown = points[points.top1 > limits[0]].file_bytes
+    axis.set(xlabel="file, kB", ylabel="top-1", title=title, ylim=limits, xlim=(0.9 * shown.min(), 1.1 * shown.max()))
     _logarithmic_bytes(axis)
     axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
-    axis.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
+    _legend(axis)
     return axis
 
 
@@ -303,18 +310,29 @@ def layer_shares(shares: Mapping[str, np.ndarray], sizes: np.ndarray, *, xlabel:
     return axis
 
 
-def waterfall(steps: Mapping[str, float], *, title: str = "") -> Axes:
-    """Draw what is left after each step, in bytes, and what the step took off or added, from the top."""
+def waterfall(
+    steps: Mapping[str, float], *, title: str = "", baseline: float | None = None, chained: bool = True
+) -> Axes:
+    """Draw the bytes that are left after each step, and what the step took off or added, from the top.
+
+    baseline: bytes of a dashed line, which each step is compared with. chained: each step has those before it.
+    """
     (axis,) = figure(height=0.8 + 0.42 * len(steps))
     names, left = list(steps), np.array(list(steps.values()))
-    before = np.concatenate([left[:1], left[:-1]])
+    before = np.concatenate([left[:1], left[:-1]]) if chained else left
     axis.barh(names, np.minimum(left, before), color=COLOURS[0])
     axis.barh(names, np.abs(before - left), left=np.minimum(left, before), color=COLOURS[1], alpha=0.5)
     for row, (now, then) in enumerate(zip(left, before, strict=True)):
-        change = f" ({now / then - 1:+.1%})" if row else ""
-        axis.text(max(now, then), row, f" {now / 1000:.4g} kB{change}", va="center")
+        change = f" ({now / then - 1:+.1%})" if row and chained else ""
+        against = f"; {now / baseline - 1:+.0%} to the baseline" if baseline else ""
+        axis.text(max(now, then, baseline or 0), row, f" {now / 1000:,.1f} kB{change}{against}", va="center")
+    if baseline:
+        label = f"baseline, one grid step: {baseline / 1000:,.1f} kB"
+        axis.axvline(baseline, color="0.3", linestyle="--", linewidth=1, label=label)
+        axis.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1.0), fontsize="small")
     axis.invert_yaxis()
     axis.xaxis.set_major_formatter(KILO)
-    axis.set(xlabel="kB", title=title, xlim=(0, 1.4 * left.max()))
+    axis.set(xlabel="kB", xlim=(0, (2.1 if baseline else 1.4) * max(left.max(), baseline or 0)))
+    axis.figure.suptitle(title, x=0.01, ha="left")
     axis.grid(axis="y", visible=False)
     return axis

@@ -126,7 +126,7 @@ def _overview(methods: Mapping[str, Sequence[Mapping[str, str]]]) -> Figure:
     named = ("float network", level)
     options = {"joined": False, "logarithmic": True, "level": named, "ylim": limits}
     axis = figures.fronts(points, ylabel=f"{label} on the test set", **options)
-    axis.figure.set_size_inches(5.4, 3.6)  # its text is read on a phone's width too
+    axis.figure.set_figwidth(5.4)  # its text is read on a phone's width too
     return axis.figure
 
 
