@@ -211,11 +211,14 @@ def report(arguments: argparse.Namespace) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """Return the command's parser: one subparser for each subcommand, its help the first line of what it runs."""
-    top = argparse.ArgumentParser(prog="bitbook", description="Compressed networks: look into them, verify them.")
+    top = argparse.ArgumentParser(
+        prog="bitbook", description="Compress networks, look into files, make the project's pages."
+    )
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
     def add(run: Callable[[argparse.Namespace], int], *names: str, **options: Any) -> argparse.ArgumentParser:
-        command = commands.add_parser(run.__name__, help=(run.__doc__ or "").partition("\n")[0])
+        about = (run.__doc__ or "").partition("\n")[0]
+        command = commands.add_parser(run.__name__, help=about, description=about)
         for name in names:
             command.add_argument(name, **options)
         command.set_defaults(run=run)

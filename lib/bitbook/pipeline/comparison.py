@@ -36,7 +36,7 @@ class Attribution:
 
 
 ATTRIBUTION = {
-    "moea_bins": Attribution(
+    "MOEA bins": Attribution(
         *("cifar10", 0.01, ("moea", "bins, plain")),
         {
             "+ batch norms re-estimated": ("moea", "bins, re-estimated"),
@@ -44,7 +44,7 @@ ATTRIBUTION = {
             "+ a step for each layer, searched": ("search", "search"),
         },
     ),
-    "dpnet": Attribution(
+    "DP-Net": Attribution(
         *("cifar10", 0.01, ("dpnet", "one K, re-estimated")),
         {
             "+ GPTQ rounding": ("dpnet", "one K, compensated"),
@@ -52,12 +52,12 @@ ATTRIBUTION = {
             "+ pruning and retraining": "combined",
         },
     ),
-    "dpnet, trained with a fixed K": Attribution(
+    "DP-Net, trained with a fixed K": Attribution(
         *("cifar10", 0.01, None),
         {name: name for name in ("untrained", *RIVALS.values(), "DPR", "DPQ", "DPQ + centroids trained")},
         chained=False,
     ),
-    "permuted_vq": Attribution(
+    "permuted VQ": Attribution(
         *("cifar10", 0.02, None),
         {
             "no permutation": "ablation identity",
@@ -66,8 +66,8 @@ ATTRIBUTION = {
             "+ fine-tuned": "tuned",
         },
     ),
-    "admm": Attribution("mnist", 0.01, None, {"pruned": "pruned", "+ clustered": "clustered"}),
-    "self_compression": Attribution(
+    "ADMM": Attribution("mnist", 0.01, None, {"pruned": "pruned", "+ clustered": "clustered"}),
+    "self-compression": Attribution(
         *("cifar10", 0.01, None),
         {RIVALS["uniform"]: RIVALS["uniform"], "depths charged": "depth", "entropy charged": "entropy"},
         chained=False,
@@ -168,18 +168,13 @@ def attribution(published: Path, name: str) -> tuple[dict[str, float], float | N
             named = (found.family == step) | found.family.str.startswith(f"{step},")
             seeds = [found[named & ~found.family.str.endswith(", long")].sort_values("file_bytes")]
         seeds = [rows for rows in seeds if len(rows)]
-        return size_at(seeds, found.float_value.max() - asked.loss)
+        reached = needed(seeds, found.float_value.max() - asked.loss)
+        return reached and reached[0]
 
     sizes = {label: size(asked.coded, column) for label, column in CODERS.items()} if asked.coded else {}
     sizes |= {label: size(step) for label, step in asked.steps.items()}
     gaps = [label.removeprefix("+ ") for label, bytes_ in sizes.items() if bytes_ is None]
     return {label: bytes_ for label, bytes_ in sizes.items() if bytes_}, size(BASELINE), gaps
-
-
-def size_at(seeds: list[pd.DataFrame], value: float) -> float | None:
-    """Return the bytes that fronts need for a top-1 accuracy, as a mean over seeds, or None."""
-    found = needed(seeds, value)
-    return found[0] if found else None
 
 
 def tasks(published: Path) -> list[str]:
