@@ -90,7 +90,9 @@ class _Resuming:
         start = self._size()
         headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
         with requests.get(url, headers=headers, stream=True, timeout=30) as response:
-            if start and response.status_code == 416:  # nothing lies beyond what we have: it is all, and its hash will tell
+            if (
+                start and response.status_code == 416
+            ):  # nothing lies beyond what we have: it is all, and its hash will tell
                 return
             response.raise_for_status()
             if response.status_code != 206:  # the server sends everything again
