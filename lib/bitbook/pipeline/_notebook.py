@@ -68,7 +68,7 @@ def _attachments(cell: Cell) -> dict[str, Any]:
     return cell.get("attachments") or {}
 
 
-def _pasted(tokens: list[dict[str, Any]]) -> Iterator[str]:
+def _pasted(tokens: Any) -> Iterator[str]:
     """Yield the names of the pasted images that parsed Markdown shows."""
     for token in tokens:
         if token["type"] == "image" and (url := unquote(token["attrs"]["url"])).startswith("attachment:"):
