@@ -179,11 +179,13 @@ def publish(arguments: argparse.Namespace) -> int:
 
 
 def claims(arguments: argparse.Namespace) -> int:
-    """Print what the papers claim first, compared with our results, as Markdown."""
-    from bitbook.pipeline import root
-    from bitbook.pipeline._result_tables import headlines
+    """Print what the papers claim first, compared with our results."""
+    import shutil
 
-    print(headlines(root() / "published"))
+    from bitbook.pipeline import root
+    from bitbook.pipeline._claims import in_text
+
+    print(in_text(root() / "published", shutil.get_terminal_size((100, 0)).columns))
     return 0
 
 
@@ -196,13 +198,27 @@ def pages(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def report(arguments: argparse.Namespace) -> int:
+    """Write HTML pages of everything in published/: an index, each network and method, notebook and file."""
+    from bitbook.pipeline import _pages, root
+
+    if arguments.output.exists() and any(arguments.output.iterdir()):
+        raise ValueError(f"{arguments.output} is not empty: name a new folder")
+    _pages.write_report(root(), arguments.output)
+    print(f"written: {arguments.output / 'index.html'}")
+    return 0
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the command's parser: one subparser for each subcommand, its help the first line of what it runs."""
-    top = argparse.ArgumentParser(prog="bitbook", description="Compressed networks: look into them, verify them.")
+    top = argparse.ArgumentParser(
+        prog="bitbook", description="Compress networks, look into files, make the project's pages."
+    )
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
     def add(run: Callable[[argparse.Namespace], int], *names: str, **options: Any) -> argparse.ArgumentParser:
-        command = commands.add_parser(run.__name__, help=(run.__doc__ or "").partition("\n")[0])
+        about = (run.__doc__ or "").partition("\n")[0]
+        command = commands.add_parser(run.__name__, help=about, description=about)
         for name in names:
             command.add_argument(name, **options)
         command.set_defaults(run=run)
@@ -237,6 +253,7 @@ def parser() -> argparse.ArgumentParser:
     add(publish, "folder", nargs="?", type=Path, help="results made elsewhere; default: those of this checkout")
     add(claims)
     add(pages)
+    add(report).add_argument("-o", "--output", type=Path, required=True, help="a new folder for the pages")
     return top
 
 

@@ -114,6 +114,26 @@ def test_an_edit_to_what_is_shown_reruns_the_notebook_but_not_its_work(reproduce
     assert "shown {'value': 6}" in (reproduced.folder / "results/executed/tiny-a.ipynb").read_text()
 
 
+def test_a_new_published_table_reruns_the_notebooks_that_read_one_and_no_others(project):
+    reads = project.json("notebooks/02_twice.ipynb")
+    reads["cells"][-1]["source"] += '; pipeline.root() / "published"'
+    (project.folder / "notebooks/03_reads.ipynb").write_text(json.dumps(reads))
+    edit(project.folder / "params.yaml", "02_twice]", "02_twice, 03_reads]")
+
+    def used() -> dict[str, str]:
+        project.run("dvc", "repro", "clean")
+        return {name: project.json(f"results/notebooks/{name}.code.json") for name in ("02_twice", "03_reads")}
+
+    before = used()
+    (project.folder / "published/fronts").mkdir()
+    for name in ("more.csv", "fronts/tiny.csv"):
+        (project.folder / "published" / name).write_text("a\n1\n")
+        after = used()
+        assert after["02_twice"] == before["02_twice"]
+        assert after["03_reads"] != before["03_reads"]
+        before = after
+
+
 def test_a_lost_result_comes_back_from_the_store(reproduced):
     for lost in ("results/nets", "results/executed", ".dvc/cache"):
         shutil.rmtree(reproduced.folder / lost)

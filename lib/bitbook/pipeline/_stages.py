@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sys
@@ -22,13 +23,23 @@ NETWORKS = "01_networks"  # the notebook of every `net` stage
 
 
 def clean(name: str) -> None:
-    """Make the cleaned copy of a notebook and the list of the code that it uses: what other stages depend on."""
+    """Make the cleaned copy of a notebook and the list of what it uses, code and tables: other stages depend on it."""
     path, folder = root() / "notebooks" / f"{name}.ipynb", root() / "results" / "notebooks"
     copy = notebook.clean(notebook.read(path))
     notebook.parameters(copy)  # a mistake there is said before anything has run
     write_atomically(folder / f"{name}.ipynb", notebook.text(copy))
-    write_atomically(folder / f"{name}.code.json", tables.to_json(notebook.modules(copy)))
+    used = notebook.modules(copy)
+    if '"published"' in notebook.code(copy):
+        used["published/"] = _published()
+    write_atomically(folder / f"{name}.code.json", tables.to_json(used))
     write_atomically(root() / "results" / "keys" / f"{name}.code.json", tables.to_json(name))
+
+
+def _published() -> str:
+    """Hash the published tables, for a notebook that reads them."""
+    folder = root() / "published"
+    tables = sorted([*folder.glob("*.csv"), *folder.glob("fronts/*.csv")])
+    return hashlib.sha256(b"".join(f"{path.name}\n".encode() + path.read_bytes() for path in tables)).hexdigest()[:16]
 
 
 def data(task: str, params: Path) -> None:
