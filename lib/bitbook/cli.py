@@ -261,6 +261,10 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; a failure that the user can mend, and Ctrl-C, are one line, not a traceback."""
     parsed = parser().parse_args(arguments)
     try:
+        if parsed.run in (stage, publish, claims, pages):  # which speak for a checkout
+            from bitbook.pipeline._stages import use_own_code
+
+            use_own_code(sys.argv[1:] if arguments is None else arguments)
         return parsed.run(parsed)
     except (OSError, ValueError) as error:
         print(printable(f"bitbook: {error}"), file=sys.stderr)

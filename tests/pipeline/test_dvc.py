@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -158,13 +159,28 @@ def test_full_runs_use_their_own_parameters_and_results(reproduced):
     assert reproduced.repro() == []  # the root's pipeline is another
 
 
+INTERACTIVELY = """from bitbook import pipeline
+net, k, rate = "tiny-s0", 3, 0.5
+pipeline.start("02_twice", globals())"""
+
+
 def test_stages_run_the_code_of_the_checkout_that_they_run_in(project):
     """`dvc exp run --queue` runs each experiment in a checkout of its own, at another time."""
     shutil.copytree(ROOT / "lib/bitbook", project.folder / "lib/bitbook", dirs_exist_ok=True)
     with (project.folder / "lib/bitbook/pipeline/__init__.py").open("a") as module:
         module.write("print('code of', __file__)\n")
     output = project.run("dvc", "repro", "clean@02_twice")
-    assert f"code of {project.folder}/lib/bitbook/pipeline/__init__.py" in output
+    said = f"code of {project.folder}/lib/bitbook/pipeline/__init__.py"
+    assert said in output
+    assert said in project.run("bitbook", "stage", "clean", "02_twice")  # without DVC, too
+    (project.folder / "sub").mkdir()
+    output = project.run(
+        "bash",
+        "-c",
+        "cd sub && PYTHONPATH=$PWD/../lib-old:$PYTHONPATH bitbook stage clean 02_twice --params ../params.yaml",
+    )
+    assert said in output
+    assert "another bitbook than" in project.run(sys.executable, "-c", INTERACTIVELY, fails=True)
 
 
 @pytest.mark.slow

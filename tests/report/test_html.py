@@ -88,6 +88,11 @@ def test_formulas_become_mathml_and_code_prices_and_what_is_unknown_do_not():
 def test_pasted_images_are_shown(tmp_path):
     cell = new_markdown_cell("![x](attachment:x.png)", attachments={"x.png": {"image/png": "iVBORw=="}})
     assert 'src="data:image/png;base64,iVBORw==' in body_of(new_notebook(cells=[cell]))
+    cell = new_markdown_cell("![x](<attachment:a b.png>)", attachments={"a b.png": {"image/png": "iVBORw=="}})
+    assert 'src="data:image/png;base64,iVBORw==' in body_of(new_notebook(cells=[cell]))
+    for attachments in ({}, {"x.png": {}}):
+        cell = new_markdown_cell("![<b>](attachment:x.png)", attachments=attachments)
+        assert "&lt;b&gt;: the pasted image is lost" in body_of(new_notebook(cells=[cell]))
 
 
 def test_a_page_shows_text_outputs_and_figures_and_folds_code_away(report, png):

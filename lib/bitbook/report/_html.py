@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 import numpy as np
 
@@ -81,6 +82,13 @@ def body_of(notebook: NotebookNode) -> str:
 
         def block_math(self, body: str) -> str:
             return mathml(body, "block")
+
+        def image(self, text: str, url: str, title: str | None = None) -> str:
+            name = unquote(url).removeprefix("attachment:")
+            pasted = url.startswith("attachment:")
+            if pasted and not self.attachments.get(name):
+                return f"<em>{escape(text)}: the pasted image is lost</em>"
+            return super().image(text, f"attachment:{name}" if pasted else url, title)
 
     @pass_context
     def markdown(context: Any, source: str) -> str:
