@@ -28,18 +28,19 @@ def clean(name: str) -> None:
     copy = notebook.clean(notebook.read(path))
     notebook.parameters(copy)  # a mistake there is said before anything has run
     write_atomically(folder / f"{name}.ipynb", notebook.text(copy))
-    used = notebook.modules(copy)
-    if '"published"' in notebook.code(copy):
-        used["published/"] = _published()
-    write_atomically(folder / f"{name}.code.json", tables.to_json(used))
+    write_atomically(folder / f"{name}.code.json", tables.to_json(_used(copy)))
     write_atomically(root() / "results" / "keys" / f"{name}.code.json", tables.to_json(name))
 
 
-def _published() -> str:
-    """Hash the published tables, for a notebook that reads them."""
-    folder = root() / "published"
-    tables = sorted([*folder.glob("*.csv"), *folder.glob("fronts/*.csv")])
-    return hashlib.sha256(b"".join(f"{path.name}\n".encode() + path.read_bytes() for path in tables)).hexdigest()[:16]
+def _used(cleaned: notebook.Notebook) -> dict[str, str]:
+    """Return the hash of every module that a notebook uses, and of the published tables where it reads them."""
+    used = notebook.modules(cleaned)
+    if '"published"' in notebook.code(cleaned):
+        folder = root() / "published"
+        read = sorted([*folder.glob("*.csv"), *folder.glob("fronts/*.csv")])
+        content = b"".join(f"{path.name}\n".encode() + path.read_bytes() for path in read)
+        used["published/"] = hashlib.sha256(content).hexdigest()[:16]
+    return used
 
 
 def data(task: str, params: Path) -> None:
@@ -89,12 +90,12 @@ def execute(kind: str, key: str, params: Path) -> None:
 
 
 def _check_code(source: Path) -> None:
-    """Raise where a cleaned notebook is missing, or the code it was cleaned with, which DVC records, is no more."""
+    """Raise where a cleaned notebook is missing, or what it was cleaned with, which DVC records, is no more."""
     recorded = source.with_suffix(".code.json")
     remedy = f"run `dvc repro clean@{source.stem}` first"
     if not (source.exists() and recorded.exists()):
         raise FileNotFoundError(f"there is no {source.relative_to(root())} with its {recorded.name}: {remedy}")
-    before, now = json.loads(recorded.read_text()), notebook.modules(notebook.read(source))
+    before, now = json.loads(recorded.read_text()), _used(notebook.read(source))
     if changed := sorted(name for name in {*before, *now} if before.get(name) != now.get(name)):
         raise ValueError(f"{changed[0]} has changed since {source.name} was cleaned: {remedy}")
 
