@@ -32,14 +32,14 @@ def clean(name: str) -> None:
     write_atomically(root() / "results" / "keys" / f"{name}.code.json", tables.to_json(name))
 
 
-def _used(cleaned: notebook.Notebook) -> dict[str, str]:
-    """Return the hash of every module that a notebook uses, and of the published tables where it reads them."""
-    used = notebook.modules(cleaned)
-    if '"published"' in notebook.code(cleaned):
+def _used(copy: dict[str, Any]) -> dict[str, str]:
+    """Return the hashes of the modules that a notebook uses, and of the published tables where it reads them."""
+    used = notebook.modules(copy)
+    if '"published"' in notebook.code(copy):
         folder = root() / "published"
-        read = sorted([*folder.glob("*.csv"), *folder.glob("fronts/*.csv")])
-        content = b"".join(f"{path.name}\n".encode() + path.read_bytes() for path in read)
-        used["published/"] = hashlib.sha256(content).hexdigest()[:16]
+        paths = sorted([*folder.glob("*.csv"), *folder.glob("fronts/*.csv")])
+        data = b"".join(f"{path.name}\n".encode() + path.read_bytes() for path in paths)
+        used["published/"] = hashlib.sha256(data).hexdigest()[:16]
     return used
 
 
@@ -90,7 +90,7 @@ def execute(kind: str, key: str, params: Path) -> None:
 
 
 def _check_code(source: Path) -> None:
-    """Raise where a cleaned notebook is missing, or what it was cleaned with, which DVC records, is no more."""
+    """Raise where a cleaned notebook is missing, or the code it was cleaned with, which DVC records, is no more."""
     recorded = source.with_suffix(".code.json")
     remedy = f"run `dvc repro clean@{source.stem}` first"
     if not (source.exists() and recorded.exists()):
