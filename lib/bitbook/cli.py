@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -274,6 +275,9 @@ def main(arguments: list[str] | None = None) -> int:
 
             use_own_code(sys.argv[1:] if arguments is None else arguments)
         return parsed.run(parsed)
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (OSError, ValueError) as error:
         print(printable(f"bitbook: {error}"), file=sys.stderr)
         return 2

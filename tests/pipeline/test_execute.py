@@ -112,6 +112,18 @@ def test_code_that_has_changed_since_it_was_recorded_is_not_run(cleaned, monkeyp
     assert not (cleaned.folder / ".work").exists()
 
 
+def test_a_notebook_that_reads_published_tables_runs_until_they_change(cleaned):
+    edit(cleaned, "run.finish(", 'run.name == \\"published\\"; run.finish(')
+    (cleaned.folder / "notebooks/02_twice.ipynb").write_text(
+        (cleaned.folder / "results/notebooks/02_twice.ipynb").read_text()
+    )
+    stages.clean("02_twice")
+    run(cleaned)
+    (cleaned.folder / "published/more.csv").write_text("a\n1\n")
+    with pytest.raises(ValueError, match="published/ has changed since 02_twice"):
+        run(cleaned)
+
+
 def test_results_hold_neither_addresses_nor_paths(twice):
     project, ((executed, metrics, front), _) = twice
     assert "<object object at 0x0> {'value': 8} 1.0 .\\n" in executed  # the int 1 became a float

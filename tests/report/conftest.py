@@ -34,8 +34,9 @@ def png():
     return PNG
 
 
-@pytest.fixture
-def report(tmp_path):
+@pytest.fixture(scope="session")
+def report(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("results")
     figure = new_output("display_data", data={"image/png": base64.b64encode(PNG).decode(), "text/plain": "<Figure>"})
     printed = new_output("stream", name="stdout", text="a < b & c")
     frame = new_output("execute_result", data={"text/html": "<table class='dataframe'><td>7</td></table>"})
@@ -44,12 +45,12 @@ def report(tmp_path):
         new_code_cell("k: int = 2", metadata={"tags": ["parameters"]}),
         new_code_cell("draw('secret')", outputs=[figure, printed, frame]),
     ]
-    nbformat.write(new_notebook(cells=cells), tmp_path / "a.ipynb")
-    net = Page("net", "tiny-s0", tmp_path / "a.ipynb", {"task": "digits"}, {"top1": 0.99444, "size": 14458, "more": {}})
-    run = Page("run", "tiny-a", tmp_path / "a.ipynb", {"net": "tiny-s0", "k": 2}, {})
-    (tmp_path / "runs/tiny-a").mkdir(parents=True)
+    nbformat.write(new_notebook(cells=cells), folder / "a.ipynb")
+    net = Page("net", "tiny-s0", folder / "a.ipynb", {"task": "digits"}, {"top1": 0.99444, "size": 14458, "more": {}})
+    run = Page("run", "tiny-a", folder / "a.ipynb", {"net": "tiny-s0", "k": 2}, {})
+    (folder / "runs/tiny-a").mkdir(parents=True)
     code = {"w": ScalarCode(np.array([[0, 1, 1]]), "book")}
-    Compressed(code, {"book": np.float16([0.5, 1])}, {}, {}, 3).save(tmp_path / "runs/tiny-a/6x.bitbook")
+    Compressed(code, {"book": np.float16([0.5, 1])}, {}, {}, 3).save(folder / "runs/tiny-a/6x.bitbook")
     rows = [ROW, *(ROW | {"variant": name, "file": f"runs/other/{name}.bitbook"} for name in ("16x", "8x"))]
-    write_report(tmp_path / "report", pages=[net, run], rows=rows, first=rows[:1])
-    return tmp_path / "report"
+    write_report(folder / "report", pages=[net, run], rows=rows, first=rows[:1])
+    return folder / "report"

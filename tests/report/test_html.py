@@ -106,7 +106,9 @@ def test_a_page_shows_text_outputs_and_figures_and_folds_code_away(report, png):
     assert "secret" in page.text
 
 
-def test_writing_again_replaces_what_was_there(report):
+def test_writing_again_replaces_what_was_there(tmp_path):
+    report = tmp_path / "report"
+    report.mkdir()
     (report / "old.html").touch()
     write_report(report, pages=[], rows=[])
     assert sorted(path.name for path in report.iterdir()) == ["figures", "files", "index.html", "style.css"]

@@ -28,18 +28,19 @@ def clean(name: str) -> None:
     copy = notebook.clean(notebook.read(path))
     notebook.parameters(copy)  # a mistake there is said before anything has run
     write_atomically(folder / f"{name}.ipynb", notebook.text(copy))
-    used = notebook.modules(copy)
-    if '"published"' in notebook.code(copy):
-        used["published/"] = _published()
-    write_atomically(folder / f"{name}.code.json", tables.to_json(used))
+    write_atomically(folder / f"{name}.code.json", tables.to_json(_used(copy)))
     write_atomically(root() / "results" / "keys" / f"{name}.code.json", tables.to_json(name))
 
 
-def _published() -> str:
-    """Hash the published tables, for a notebook that reads them."""
-    folder = root() / "published"
-    tables = sorted([*folder.glob("*.csv"), *folder.glob("fronts/*.csv")])
-    return hashlib.sha256(b"".join(f"{path.name}\n".encode() + path.read_bytes() for path in tables)).hexdigest()[:16]
+def _used(copy: dict[str, Any]) -> dict[str, str]:
+    """Return the hashes of the modules that a notebook uses, and of the published tables where it reads them."""
+    used = notebook.modules(copy)
+    if '"published"' in notebook.code(copy):
+        folder = root() / "published"
+        paths = sorted([*folder.glob("*.csv"), *folder.glob("fronts/*.csv")])
+        data = b"".join(f"{path.name}\n".encode() + path.read_bytes() for path in paths)
+        used["published/"] = hashlib.sha256(data).hexdigest()[:16]
+    return used
 
 
 def data(task: str, params: Path) -> None:
@@ -94,7 +95,7 @@ def _check_code(source: Path) -> None:
     remedy = f"run `dvc repro clean@{source.stem}` first"
     if not (source.exists() and recorded.exists()):
         raise FileNotFoundError(f"there is no {source.relative_to(root())} with its {recorded.name}: {remedy}")
-    before, now = json.loads(recorded.read_text()), notebook.modules(notebook.read(source))
+    before, now = json.loads(recorded.read_text()), _used(notebook.read(source))
     if changed := sorted(name for name in {*before, *now} if before.get(name) != now.get(name)):
         raise ValueError(f"{changed[0]} has changed since {source.name} was cleaned: {remedy}")
 

@@ -130,7 +130,8 @@ def _legend(axis: Axes, *, most: int = 6) -> None:
 def _logarithmic_bytes(axis: Axes) -> None:
     axis.set_xscale("log")
     low, high = axis.get_xlim()
-    subs = (1, 2, 5) if high > 20 * low else (1, 1.5, 2, 3, 4, 5, 7) if high > 3 * low else np.arange(1, 10, 0.5)
+    wide, narrow = [1, 2, 5], [1, 1.5, 2, 3, 4, 5, 7]
+    subs = wide if high > 20 * low else narrow if high > 3 * low else np.arange(1, 10, 0.5).tolist()
     axis.xaxis.set_major_locator(LogLocator(subs=subs))
     axis.xaxis.set_minor_formatter(NullFormatter())
     axis.xaxis.set_major_formatter(KILO)

@@ -132,10 +132,10 @@ def _overview(methods: Mapping[str, Sequence[Mapping[str, str]]]) -> Figure:
     lowest = min(values.min() for _, values in points.values())
     limits, label = (max(lowest - 0.01, level - LOSS), min(level + 0.01, 1.002)), words.metric(rows[0]["metric"])
     named = ("float network", level)
-    options = {"joined": False, "logarithmic": True, "level": named, "ylim": limits}
-    axis = figures.fronts(points, ylabel=f"{label} on the test set", **options)
-    axis.figure.set_figwidth(5.4)  # its text is read on a phone's width too
-    return axis.figure
+    options: dict[str, Any] = {"joined": False, "logarithmic": True, "level": named, "ylim": limits}
+    drawn: Any = figures.fronts(points, ylabel=f"{label} on the test set", **options).figure
+    drawn.set_figwidth(5.4)  # its text is read on a phone's width too
+    return drawn
 
 
 def _place(row: Mapping[str, str]) -> tuple:
