@@ -131,6 +131,8 @@ def stage(kind: str, name: str | None, params: Path) -> None:
         params: the file that names nets and runs.
     """
     read_params(params)
+    # jsonschema would compile a grammar of addresses for two seconds, which no notebook holds.
+    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
     if "DVC_STAGE" in os.environ:
         _use_own_code()
         processes.die_with_caller()
