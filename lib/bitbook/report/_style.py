@@ -13,7 +13,8 @@ COLOURS = [to_rgb(f"#{colour}") for colour in _HEX.split()]
 STYLE = {
     "axes.axisbelow": True, "axes.edgecolor": ".8", "axes.grid": True, "axes.labelcolor": ".15", "axes.labelsize": 10.8,
     "axes.linewidth": 1.25, "axes.prop_cycle": cycler(color=COLOURS), "axes.spines.right": False,
-    "axes.spines.top": False, "axes.titlelocation": "left", "axes.titlesize": 10.8, "figure.dpi": 110, "font.size": 10.8,
+    "axes.spines.top": False, "axes.titlelocation": "left", "axes.titlesize": 10.8, "figure.dpi": 110,
+    "font.size": 10.8,
     "font.sans-serif": ["Arial", "DejaVu Sans", "Liberation Sans", "Bitstream Vera Sans", "sans-serif"],
     "grid.color": ".8", "grid.linewidth": 1.0, "legend.fontsize": 9.9, "legend.title_fontsize": 10.8,
     "lines.solid_capstyle": "round", "patch.edgecolor": "w", "patch.force_edgecolor": True, "savefig.bbox": "tight",
