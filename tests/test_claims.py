@@ -9,7 +9,7 @@ import pytest
 import yaml
 from bitbook import tasks
 from bitbook.pipeline import _tables as tables
-from bitbook.pipeline._claims import headlines, ours
+from bitbook.pipeline._claims import headlines, in_text, ours
 
 ROOT = Path(__file__).parents[1]
 PUBLISHED = ROOT / "published"
@@ -118,9 +118,20 @@ def test_a_new_row_fills_the_table(tmp_path):
     shutil.copy(PUBLISHED / "fpga_claim.csv", tmp_path)
     row = result("imagenet-alexnet", 26, 0.55, paper_ratio=24.7) | {"method": "admm", "variant": "pruned, x"}
     tables.write(tmp_path / "table.csv", [row])
-    (line,) = [line for line in headlines(tmp_path, {}).splitlines() if "24.7 times (" in line]
-    assert "imagenet-alexnet: top1 55.00 (float 90.00), 1,000 B, **26.0 times**, 24.7 counted as `moea`" in line
-    assert line.endswith("| not run |  |")
+    (line,) = [line for line in headlines(tmp_path).splitlines() if "24.7 times [" in line]
+    reached = "imagenet-alexnet, pruned, x: top-1 55.00 % (float 90.00), 1,000 bytes, **26.0 times**"
+    assert f"{reached}, 24.7 counted as `moea` | not needed |" in line
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_every_headline_is_printed_within_the_terminal(width):
+    text = in_text(PUBLISHED, width)
+    assert max(map(len, text.splitlines())) <= width
+    paragraphs = text.strip().split("\n\n")
+    assert len(paragraphs) == len(HEADLINES)
+    for paragraph in paragraphs:  # nothing stands empty: what was not run has a reason
+        assert all(f"\n  {name}" in paragraph for name in ("claimed", "same", "nearest"))
+        assert "not run" not in paragraph or "  differs" in paragraph, paragraph
 
 
 def test_citation_names_the_five_papers():

@@ -118,3 +118,15 @@ def test_recount_of_constant_empty_and_pruned_layers(tmp_path, capsys):
     counts = recount(Compressed(codes={"a": layers["constant"]}, codebooks=books, **parts), "admm")
     # 16 weights of 32 bits: all kept, no bits for one value, 5 bits for each relative index, and one float32 value
     assert [count.ratio for count in counts] == pytest.approx([1.0, np.inf, 512 / 80, 512 / (80 + 32)])
+
+
+def test_a_reader_that_has_seen_enough_is_no_fault(file):
+    command = f"{sys.executable} -m bitbook.cli info {file} | true; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("0\n", "")
+
+
+def test_a_report_replaces_no_folder_that_holds_something(tmp_path, capsys):
+    (tmp_path / "mine").touch()
+    assert main(["report", "-o", str(tmp_path)]) == 2
+    assert "is not empty: name a new folder" in capsys.readouterr().err and (tmp_path / "mine").exists()

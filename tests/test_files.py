@@ -215,6 +215,34 @@ def test_damage_is_said_set_aside_and_made_again(tmp_path, capsys):
     assert make() == ["b.bin"]
 
 
+def full_folder(path):
+    path.mkdir()
+    (path / "x").touch()
+
+
+@pytest.mark.parametrize("odd", [full_folder, os.mkfifo, lambda p: p.symlink_to(p), lambda p: p.symlink_to("nowhere")])
+def test_what_is_no_file_is_set_aside_and_made_again(odd, tmp_path, capsys):
+    for damaged in ("records.jsonl", "a.bin"):
+        Cache(tmp_path, {}).add("a.bin", 1, b"content")
+        (tmp_path / damaged).unlink()
+        odd(tmp_path / damaged)
+        cache = Cache(tmp_path, {})
+        assert "a.bin" not in cache
+        assert f"{damaged} is damaged: set aside as {damaged}.damaged" in capsys.readouterr().err
+        cache.add("a.bin", 1, b"content")
+        assert "a.bin" in Cache(tmp_path, {})
+    odd(tmp_path / "checked")
+    assert read_checked(tmp_path / "checked") is None
+    write_checked(tmp_path / "checked", b"x")
+    (tmp_path / "checked.damaged").unlink(missing_ok=True)
+    (tmp_path / "checked.damaged").mkdir(exist_ok=True)  # a name that is taken
+    (tmp_path / "checked").write_bytes(b"")
+    assert read_checked(tmp_path / "checked") is None
+    with (tmp_path / "records.jsonl").open("ab") as records:
+        records.write(b"[" * 100_000 + b"\n")
+    assert "a.bin" in Cache(tmp_path, {})
+
+
 def test_records_of_another_folder_are_not_taken_up(tmp_path):
     """Lines copied from a cache of another identity do not bear this one's checksum."""
     Cache(tmp_path / "one", {"seed": 0}).add("a", 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -179,11 +180,13 @@ def publish(arguments: argparse.Namespace) -> int:
 
 
 def claims(arguments: argparse.Namespace) -> int:
-    """Print what the papers claim first, compared with our results, as Markdown."""
-    from bitbook.pipeline import root
-    from bitbook.pipeline._result_tables import headlines
+    """Print what the papers claim first, compared with our results."""
+    import shutil
 
-    print(headlines(root() / "published"))
+    from bitbook.pipeline import root
+    from bitbook.pipeline._claims import in_text
+
+    print(in_text(root() / "published", shutil.get_terminal_size((100, 0)).columns))
     return 0
 
 
@@ -196,13 +199,27 @@ def pages(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def report(arguments: argparse.Namespace) -> int:
+    """Write HTML pages of everything in published/: an index, each network and method, notebook and file."""
+    from bitbook.pipeline import _pages, root
+
+    if arguments.output.exists() and any(arguments.output.iterdir()):
+        raise ValueError(f"{arguments.output} is not empty: name a new folder")
+    _pages.write_report(root(), arguments.output)
+    print(f"written: {arguments.output / 'index.html'}")
+    return 0
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the command's parser: one subparser for each subcommand, its help the first line of what it runs."""
-    top = argparse.ArgumentParser(prog="bitbook", description="Compressed networks: look into them, verify them.")
+    top = argparse.ArgumentParser(
+        prog="bitbook", description="Compress networks, look into files, make the project's pages."
+    )
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
     def add(run: Callable[[argparse.Namespace], int], *names: str, **options: Any) -> argparse.ArgumentParser:
-        command = commands.add_parser(run.__name__, help=(run.__doc__ or "").partition("\n")[0])
+        about = (run.__doc__ or "").partition("\n")[0]
+        command = commands.add_parser(run.__name__, help=about, description=about)
         for name in names:
             command.add_argument(name, **options)
         command.set_defaults(run=run)
@@ -237,6 +254,7 @@ def parser() -> argparse.ArgumentParser:
     add(publish, "folder", nargs="?", type=Path, help="results made elsewhere; default: those of this checkout")
     add(claims)
     add(pages)
+    add(report).add_argument("-o", "--output", type=Path, required=True, help="a new folder for the pages")
     return top
 
 
@@ -244,7 +262,14 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; a failure that the user can mend, and Ctrl-C, are one line, not a traceback."""
     parsed = parser().parse_args(arguments)
     try:
+        if parsed.run in (stage, publish, claims, pages):  # which speak for a checkout
+            from bitbook.pipeline._stages import use_own_code
+
+            use_own_code(sys.argv[1:] if arguments is None else arguments)
         return parsed.run(parsed)
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (OSError, ValueError) as error:
         print(printable(f"bitbook: {error}"), file=sys.stderr)
         return 2

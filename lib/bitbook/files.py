@@ -84,13 +84,22 @@ def write_checked(path: Path, data: bytes) -> None:
 
 def read_checked(path: Path) -> bytes | None:
     """Read what `write_checked` wrote; None where there is no such file, or a damaged one, which is set aside."""
-    if not path.exists():
+    if (content := _content(path)) is None:
         return None
-    digest, _, data = path.read_bytes().partition(b"\n")
+    digest, _, data = content.partition(b"\n")
     if digest != _digest(data).encode():
         _set_aside(path)
         return None
     return data
+
+
+def _content(path: Path) -> bytes | None:
+    """Return the bytes of a file of ours; None where there is none, or something else, which is set aside."""
+    if path.is_file():
+        return path.read_bytes()
+    if os.path.lexists(path):  # a folder, a pipe, a link to nothing
+        _set_aside(path)
+    return None
 
 
 def _digest(data: bytes) -> str:
@@ -99,6 +108,8 @@ def _digest(data: bytes) -> str:
 
 def _set_aside(path: Path) -> None:
     aside = path.with_name(f"{path.name[:200]}.damaged")
+    if path.is_dir() or aside.is_dir():
+        aside = aside.with_name(f"{aside.name}-{secrets.token_hex(4)}")
     os.replace(path, aside)
     print(f"{path} is damaged: set aside as {aside.name}, made again", file=sys.stderr, flush=True)
 
@@ -127,7 +138,7 @@ class Cache:
         self._read()
 
     def _read(self) -> None:
-        first, *lines = (self._path.read_bytes() if self._path.exists() else b"").splitlines(keepends=True) or [b""]
+        first, *lines = (_content(self._path) or b"").splitlines(keepends=True) or [b""]
         self._in_order = self._is_ours(first)
         for line in lines:
             entry = _parsed(line)
@@ -174,10 +185,11 @@ class Cache:
         """Tell whether a value is known and its file whole; set a damaged file aside."""
         digest = self._entries.get(name, (None, None))[1]
         if digest and name not in self._whole:
-            path = self.path(name)
-            if path.exists() and _digest(path.read_bytes()) != digest:
-                _set_aside(path)
-            if not path.exists():
+            content = _content(self.path(name))
+            if content is not None and _digest(content) != digest:
+                _set_aside(self.path(name))
+                content = None
+            if content is None:
                 del self._entries[name]
             self._whole.add(name)
         return name in self._entries
@@ -250,6 +262,6 @@ def _json(value: Any) -> str:
 def _parsed(line: bytes) -> list[Any] | None:
     try:
         entry = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return entry if isinstance(entry, list) else None

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from bitbook.codes import Compressed
 
 
+SHOWN = 20  # names in a message
+
+
 def to_module(
     compressed: Compressed,
     *,
@@ -138,7 +141,7 @@ def _check(module: nn.Module, state: Mapping[str, Tensor], compressed: Compresse
             )
     wrong |= state.keys() - set(names.values())
     if wrong:
-        listed = ", ".join(sorted(wrong))
+        listed = ", ".join(sorted(wrong)[:SHOWN]) + (f" and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else "")
         raise ValueError(f"the module and the file differ in {listed}; give the matching module as into=")
     return names
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import random
 import time
 
@@ -115,6 +116,38 @@ def test_a_link_in_place_of_the_part_file_is_not_followed(fetch, tmp_path):
     (tmp_path / "set.bin.part").symlink_to(tmp_path / "mine")
     assert fetch().read_bytes() == CONTENT
     assert (tmp_path / "mine").read_bytes() == b"mine"
+
+
+def test_a_pipe_in_place_of_a_file_does_not_hold_up(fetch, tmp_path):
+    os.mkfifo(tmp_path / "set.bin.part")
+    assert fetch().read_bytes() == CONTENT
+    (tmp_path / "set.bin").unlink()
+    os.mkfifo(tmp_path / "set.bin")
+    with pytest.raises(DownloadFailed, match=r"set\.bin is no file: remove it"):
+        fetch()
+
+
+def test_another_part_than_was_asked_for_is_not_appended(fetch, server, tmp_path):
+    def whole(request):
+        request.send_response(206)
+        request.send_header("Content-Range", f"bytes 0-{len(CONTENT) - 1}/{len(CONTENT)}")
+        request.send_header("Content-Length", str(len(CONTENT)))
+        request.end_headers()
+        with contextlib.suppress(OSError):
+            request.wfile.write(CONTENT)
+
+    (tmp_path / "set.bin.part").write_bytes(CONTENT[:1000])
+    answer, server.answer = server.answer, whole
+    with pytest.raises(DownloadFailed, match="another part than it was asked for; run it again"):
+        fetch()
+    server.answer = answer
+    assert fetch().read_bytes() == CONTENT
+
+
+def test_a_range_that_nobody_asked_for_is_a_refusal(server, tmp_path):
+    server.answer = lambda request: request.send_error(416)
+    with pytest.raises(DownloadFailed, match="416"):
+        download(f"{server.url}/x", tmp_path / "x", known_hash=HASH, progress=False)
 
 
 def test_a_folder_in_place_of_the_part_file_is_one_line(fetch, tmp_path):

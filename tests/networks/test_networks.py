@@ -97,6 +97,16 @@ def test_networks_normalise_inside_and_keep_it_out_of_the_state_dict():
     assert np.allclose(network.normalise.double()(images).numpy(), expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("mean", [0.5, [], [0.5], [[0.5]] * 3, [0.5, 0.5, float("nan")], None])
+def test_a_normalisation_that_does_not_fit_is_refused(mean):
+    arguments = {"depth": 8, "mean": mean, "std": [0.5] * 3}
+    with pytest.raises(ValueError, match=r"cifar_resnet|a mean and a standard deviation above 0 per channel"):
+        networks.build({"factory": "cifar_resnet", "arguments": arguments})
+    for std in ([0.5, 0.0, 0.5], [0.5, 1e-50, 0.5], [0.5, -1, 0.5], [0.5, float("inf"), 0.5]):
+        with pytest.raises(ValueError, match="a standard deviation above 0"):
+            networks.Normalise([0.5] * 3, std)
+
+
 def test_option_a_subsamples_and_pads_half_before_and_half_after():
     block = networks.build(RESNET20).layer2[0]
     x = torch.arange(2 * 16 * 4 * 4, dtype=torch.float32).reshape(2, 16, 4, 4)

@@ -39,7 +39,7 @@ def test_variants_are_put_into_families():
 
 def test_points_tell_ours_measured_and_quoted_apart(found):
     assert found.groupby("kind").method.unique().map(set).to_dict() == {
-        "ours": {"dpnet"},
+        "ours": {"DP-Net"},
         "measured": {"baseline", "uniform grid, trained", "NNCodec"},
         "quoted": {"EC2T"},
     }
@@ -49,39 +49,59 @@ def test_needs_are_interpolated_and_the_words_follow_them(found):
     needs = comparison.least_bytes(found, [0.07, 0.005, 0.001])
     assert list(needs.columns) == ["7 points", "0.5 points", "0.1 points"]
     assert needs.loc["one grid step", "7 points"][0] == pytest.approx(200)  # half way in the logarithm of the bytes
-    assert needs.loc["dpnet: DPQ", "0.5 points"] is None and "EC2T" not in needs.index
-    said = comparison.in_sentences("cifar10", needs)
-    assert "uniform grid, trained needs least, at most 200 bytes" in said[0] or "one grid step needs least" in said[0]
-    assert "uniform grid, trained needs least, 200 bytes; 4 of 5 do not get there." in said[1]
-    assert said[2] == "ResNet-20 on CIFAR-10, 0.1 points below the float network: nothing gets there."
+    assert needs.loc["DP-Net: DPQ", "0.5 points"] is None and "EC2T" not in needs.index
+    said = comparison.in_sentences(needs)
+    assert "uniform grid, trained needs least, ≤ 200 bytes" in said[0] or "one grid step needs least" in said[0]
+    assert "uniform grid, trained needs least, 200 bytes; 4 of 5 do not reach it." in said[1]
+    assert said[2] == "0.1 points below the float network: no file reaches it."
+
+
+def test_the_loss_is_to_each_family_s_own_float_network(found):
+    other = found.assign(float_value=found.float_value.where(found.method != "DP-Net", 0.915))
+    assert comparison.least_bytes(other, [0.005]).loc["DP-Net: DPQ"].iloc[0][0] == pytest.approx(300)
 
 
 def test_epochs_stand_under_the_same_titles(found):
     epochs = comparison.epochs(found)
-    assert epochs["dpnet: combined, long"] == "74" and epochs["one grid step"] == "0"
+    assert epochs["DP-Net: combined, long"] == "74" and epochs["one grid step"] == "0"
     assert set(comparison.least_bytes(found).index) <= set(epochs.index)
 
 
-def test_steps_without_a_row_are_gaps(tmp_path, found, monkeypatch):
-    monkeypatch.setattr(comparison, "ATTRIBUTION", {"m": ("cifar10", ("one grid step", "DPQ", "DPR"))})
-    sizes, gaps = comparison.attribution(tmp_path, "m", loss=0.02)
-    assert sizes == {"one grid step": pytest.approx(400), "DPQ": 300}
-    assert gaps == ["DPR: not run"]
-
-
-def test_coders_are_compared_on_one_front(tmp_path):
+def test_steps_are_taken_from_fronts_and_families_and_those_without_a_row_are_gaps(tmp_path, found, monkeypatch):
     (tmp_path / "fronts").mkdir()
-    columns = ["variant", "top1", "fixed_bytes", "huffman_bytes", "entropy_bytes", "file_bytes"]
-    rows = [["a", 0.8, 400, 200, 100, 150], ["a", 0.9, 800, 400, 300, 350], ["b", 0.9, 1, 1, 1, 1]]
-    pd.DataFrame(rows, columns=columns).to_csv(tmp_path / "fronts/r.csv")
-    sizes = comparison.coder_steps(tmp_path, "r", "a", 0.02, 0.92)
-    assert [round(size) for size in sizes.values()] == [800, 400, 300, 350]
+    columns = ["variant", "top1", "fixed_bytes", "huffman_bytes", "file_bytes"]
+    rows = [["baseline", 0.9, 0, 0, 250], ["bins, plain", 0.9, 900, 800, 700]]
+    pd.DataFrame(rows, columns=columns).to_csv(tmp_path / "fronts/cifar10-moea.csv")
+    asked = comparison.Attribution("cifar10", 0.02, ("moea", "bins, plain"), {"+ DPQ": "DPQ", "+ DPR": "DPR"})
+    monkeypatch.setattr(comparison, "ATTRIBUTION", {"m": asked})
+    sizes, baseline, gaps = comparison.attribution(tmp_path, "m")
+    assert [round(size) for size in sizes.values()] == [900, 800, 700, 300] and baseline == pytest.approx(250)
+    assert gaps == ["DPR"]
+
+
+def test_networks_with_one_method_are_listed_apart(tmp_path):
+    row = {
+        "task": "cifar10",
+        "method": "dpnet",
+        "variant": "none, k=2",
+        "metric": "top1",
+        "value_mean": 0.9,
+        "epochs": 0,
+    }
+    row |= {"value_std": None, "file_bytes": 1234, "float_value": 0.92, "ratio": 2, "paper_ratio": None}
+    rows = [row, row | {"method": "baseline"}, row | {"task": "cifar10-wrn16-4"}, row | {"task": "digits"}]
+    pd.DataFrame(rows).to_csv(tmp_path / "table.csv", index=False)
+    (tmp_path / "claims.csv").write_text(CLAIMS)
+    assert comparison.tasks(tmp_path) == ["cifar10"]
+    table = comparison.alone(tmp_path, ["cifar10"])
+    assert list(table.index) == [("Wide ResNet-16-4 on CIFAR-10", "DP-Net", "untrained, k=2")]
+    assert table.iloc[0].to_dict() == {"float": "92.00%", "top-1": "90.00%", "bytes": "1,234", "ratio": "2.00"}
 
 
 def test_every_kind_is_drawn_with_its_mark(found):
     axis = figures.comparison(found)
     labels = axis.get_legend_handles_labels()[1]
     assert set(labels) == {
-        *("dpnet", "NNCodec, measured", "EC2T, quoted", "baseline: one grid step"),
-        *("uniform grid, trained, measured", "float network"),
+        *("DP-Net", "NNCodec (measured)", "EC2T (quoted)", "baseline: one grid step"),
+        *("uniform grid, trained (measured)", "float network"),
     }

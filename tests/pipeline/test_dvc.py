@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -106,6 +107,26 @@ def test_an_edit_to_what_is_shown_reruns_the_notebook_but_not_its_work(reproduce
     assert "shown {'value': 6}" in (reproduced.folder / "results/executed/tiny-a.ipynb").read_text()
 
 
+def test_a_new_published_table_reruns_the_notebooks_that_read_one_and_no_others(project):
+    reads = project.json("notebooks/02_twice.ipynb")
+    reads["cells"][-1]["source"] += '; pipeline.root() / "published"'
+    (project.folder / "notebooks/03_reads.ipynb").write_text(json.dumps(reads))
+    edit(project.folder / "params.yaml", "02_twice]", "02_twice, 03_reads]")
+
+    def used() -> dict[str, str]:
+        project.run("dvc", "repro", "clean")
+        return {name: project.json(f"results/notebooks/{name}.code.json") for name in ("02_twice", "03_reads")}
+
+    before = used()
+    (project.folder / "published/fronts").mkdir()
+    for name in ("more.csv", "fronts/tiny.csv"):
+        (project.folder / "published" / name).write_text("a\n1\n")
+        after = used()
+        assert after["02_twice"] == before["02_twice"]
+        assert after["03_reads"] != before["03_reads"]
+        before = after
+
+
 def test_a_lost_result_comes_back_from_the_store(reproduced):
     for lost in ("results/nets", "results/executed", ".dvc/cache"):
         shutil.rmtree(reproduced.folder / lost)
@@ -131,13 +152,28 @@ def test_full_runs_use_their_own_parameters_and_results(reproduced):
     assert reproduced.repro() == []  # the root's pipeline is another
 
 
+INTERACTIVELY = """from bitbook import pipeline
+net, k, rate = "tiny-s0", 3, 0.5
+pipeline.start("02_twice", globals())"""
+
+
 def test_stages_run_the_code_of_the_checkout_that_they_run_in(project):
     """`dvc exp run --queue` runs each experiment in a checkout of its own, at another time."""
     shutil.copytree(ROOT / "lib/bitbook", project.folder / "lib/bitbook", dirs_exist_ok=True)
     with (project.folder / "lib/bitbook/pipeline/__init__.py").open("a") as module:
         module.write("print('code of', __file__)\n")
     output = project.run("dvc", "repro", "clean@02_twice")
-    assert f"code of {project.folder}/lib/bitbook/pipeline/__init__.py" in output
+    said = f"code of {project.folder}/lib/bitbook/pipeline/__init__.py"
+    assert said in output
+    assert said in project.run("bitbook", "stage", "clean", "02_twice")  # without DVC, too
+    (project.folder / "sub").mkdir()
+    output = project.run(
+        "bash",
+        "-c",
+        "cd sub && PYTHONPATH=$PWD/../lib-old:$PYTHONPATH bitbook stage clean 02_twice --params ../params.yaml",
+    )
+    assert said in output
+    assert "another bitbook than" in project.run(sys.executable, "-c", INTERACTIVELY, fails=True)
 
 
 @pytest.mark.slow

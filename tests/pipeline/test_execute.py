@@ -92,6 +92,38 @@ def test_a_notebook_that_does_not_finish_is_refused(cleaned):
     assert not (cleaned.folder / "results/executed").exists()
 
 
+def test_a_cell_that_exits_is_refused(cleaned):
+    edit(cleaned, '\\"value\\": 0.5}])', '\\"value\\": 0.5}]); import sys; sys.exit()')
+    with pytest.raises(NotebookFailed, match=r"(?s)02_twice\.ipynb: no cell may exit, as this one does:.*sys.exit"):
+        run(cleaned)
+    assert not (cleaned.folder / "results/executed").exists()
+
+
+def test_code_that_has_changed_since_it_was_recorded_is_not_run(cleaned, monkeypatch):
+    (cleaned.folder / "results/notebooks/01_networks.code.json").unlink()
+    with pytest.raises(FileNotFoundError, match=r"01_networks\.code\.json: run `dvc repro clean@01_networks` first"):
+        stages.execute("net", "tiny-s0", cleaned.folder / "params.yaml")
+    real = stages.notebook.modules
+    monkeypatch.setattr(stages.notebook, "modules", lambda n: real(n) | {"bitbook.files": "another"})
+    with pytest.raises(
+        ValueError, match=r"bitbook\.files has changed since 02_twice\.ipynb was cleaned: run `dvc repro"
+    ):
+        run(cleaned)
+    assert not (cleaned.folder / ".work").exists()
+
+
+def test_a_notebook_that_reads_published_tables_runs_until_they_change(cleaned):
+    edit(cleaned, "run.finish(", 'run.name == \\"published\\"; run.finish(')
+    (cleaned.folder / "notebooks/02_twice.ipynb").write_text(
+        (cleaned.folder / "results/notebooks/02_twice.ipynb").read_text()
+    )
+    stages.clean("02_twice")
+    run(cleaned)
+    (cleaned.folder / "published/more.csv").write_text("a\n1\n")
+    with pytest.raises(ValueError, match="published/ has changed since 02_twice"):
+        run(cleaned)
+
+
 def test_results_hold_neither_addresses_nor_paths(twice):
     project, ((executed, metrics, front), _) = twice
     assert "<object object at 0x0> {'value': 8} 1.0 .\\n" in executed  # the int 1 became a float

@@ -45,6 +45,40 @@ def test_what_is_no_notebook_is_refused_by_name(tmp_path):
         read(tmp_path / "a.ipynb")
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda content: content.update(nbformat=3), "nbformat is 3"),
+        (lambda content: content["cells"][2].update(metadata=None), "NoneType"),
+        (lambda content: content["cells"][2].update(cell_type="heading"), "cell 3: its type"),
+        (lambda content: content["cells"][2]["metadata"].update(tags="figure"), "cell 3: its type, tags"),
+        (lambda content: content["cells"][2].update(attachments=["x"]), "cell 3: its type, tags or attachments"),
+        (lambda content: content["cells"][2].pop("source"), "source"),
+        (lambda content: content["cells"][2].update(source="'\ud800'"), "surrogates"),
+    ],
+)
+def test_a_notebook_of_another_form_is_refused_with_a_remedy(change, said, notebook_file):
+    path = notebook_file(CELLS)
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=rf"cells\.ipynb is not a notebook of nbformat 4 \(.*{said}.*take it from Git"):
+        read(path)
+
+
+@pytest.mark.parametrize("data", [b"", b"<<<<<<< HEAD\n{}", b"[" * 100_000, "{}".encode("utf-16"), b"\xff"])
+def test_a_file_that_is_no_json_is_refused_by_name(data, tmp_path):
+    (tmp_path / "a.ipynb").write_bytes(data)
+    with pytest.raises(ValueError, match=r"a\.ipynb is not a notebook"):
+        read(tmp_path / "a.ipynb")
+
+
+@pytest.mark.parametrize("tag", ["raises-exception", "skip-execution", "injected-parameters"])
+def test_a_tag_that_changes_how_a_cell_runs_is_refused(tag, notebook_file):
+    with pytest.raises(ValueError, match=f"cell 4 is tagged {tag}"):
+        clean(read(notebook_file([*CELLS, (tag, "k = 3")])))
+
+
 def test_exactly_one_cell_declares_parameters(notebook_file):
     assert parameters(read(notebook_file(CELLS)))["k"].default == 2
     with pytest.raises(ValueError, match="this one has 2"):
@@ -89,6 +123,12 @@ def test_printed_text_comes_as_one_piece_where_the_first_stood_and_figures_stay(
     assert cell["outputs"][1]["data"] == {"image/png": "iVBOR"}
 
 
+def test_a_widget_leaves_only_its_text():
+    view = {"application/vnd.jupyter.widget-view+json": {"model_id": "random"}, "text/plain": "bar"}
+    (cell,) = normalise(executed(["x"], output("display_data", data=view)))["cells"]
+    assert cell["outputs"][0]["data"] == {"text/plain": "bar"}
+
+
 def test_the_place_of_the_checkout_is_not_told(project):
     where = output("stream", name="stdout", text=f"{project.folder}/results/x")
     (cell,) = normalise(executed(["x"], where))["cells"]
@@ -128,7 +168,7 @@ def test_stored_work_hangs_on_all_code_but_figures_and_what_runs_it(notebook_fil
         assert (hash_of(work) != before) == counts, module
 
 
-MAGICS = ["%matplotlib inline", "!ls", "x?", "%%time", "x = ("]
+MAGICS = ["%matplotlib inline", "!ls", "x?", "%%time", "x = (", "y = !ls", "return 3", "del 3"]
 
 
 @pytest.mark.parametrize("line", MAGICS)
@@ -140,13 +180,41 @@ def test_a_parameters_cell_that_is_not_python_is_named(notebook_file, line):
 
 def test_pasted_images_stay_and_one_that_is_lost_is_named(notebook_file):
     path = notebook_file([("markdown", "![x](attachment:x.png)"), *CELLS])
-    with pytest.raises(ValueError, match=r"cell 1 shows x\.png, .*: paste the image again"):
+    with pytest.raises(ValueError, match=r"cell 1 shows x\.png, .*: paste it again"):
         clean(read(path))
     content = json.loads(path.read_text())
     content["cells"][0]["attachments"] = {"x.png": {"image/png": "iVBORw=="}}
     path.write_text(json.dumps(content))
     assert clean(read(path))["cells"][0]["attachments"] == {"x.png": {"image/png": "iVBORw=="}}
     assert normalise(clean(read(path)))["cells"][0]["attachments"]
+
+
+@pytest.mark.parametrize(
+    ("markdown", "name", "lost"),
+    [
+        ("![x](<attachment:my pic.png>)", "my pic.png", True),
+        ("![x](attachment:my%20pic.png)", "my pic.png", True),
+        ("![x](attachment:pic(1).png)", "pic(1).png", True),
+        ("- a\n    - ![x][1]\n\n[1]: attachment:x.png", "x.png", True),
+        ("`![x](attachment:x.png)`", "x.png", False),
+    ],
+)
+def test_pasted_images_of_any_name_are_found(markdown, name, lost, notebook_file):
+    path = notebook_file([("markdown", markdown), *CELLS])
+    if lost:
+        with pytest.raises(ValueError, match=f"cell 1 shows {re.escape(name)}"):
+            clean(read(path))
+    content = json.loads(path.read_text())
+    content["cells"][0]["attachments"] = {name: {"image/png": "iVBORw=="}}
+    path.write_text(json.dumps(content))
+    assert clean(read(path))["cells"][0]["attachments"]
+
+
+def test_code_that_python_cannot_compile_is_named(notebook_file):
+    for source in ("x = " + "-" * 20_000 + "1", "x = " + "1 + " * 30_000 + "1"):
+        with pytest.raises(ValueError, match=r"cell 1: .*: write plain Python") as caught:
+            modules(read(notebook_file([("code", source)])))
+        assert len(str(caught.value)) < 200
 
 
 @pytest.mark.parametrize("line", MAGICS)

@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 from bitbook.pipeline import _pages as pages
 from bitbook.pipeline._equal_accuracy import needed, picture
-from bitbook.pipeline._result_tables import in_words, unclean
+from bitbook.pipeline._result_tables import unclean
 from bitbook.pipeline._run_tables import not_run, runs
+from bitbook.report import words
 
 ROOT = Path(__file__).parents[2]
 
@@ -67,9 +68,9 @@ def test_what_fronts_need_is_a_mean_over_seeds_a_bound_or_nothing():
 
 
 def test_variants_are_shown_in_the_field_s_words():
-    assert in_words("bins, compensated, 8x") == "bins, GPTQ rounding, 8x"
-    assert in_words("DPQ + shared values, k=4") == "DPQ + centroids trained, k=4"
-    assert in_words("nonesuch") == "nonesuch"
+    assert words.variant("bins, compensated, 8x") == "bins, GPTQ rounding, 8x"
+    assert words.variant("DPQ + shared values, k=4") == "DPQ + centroids trained, k=4"
+    assert words.variant("nonesuch") == "nonesuch"
 
 
 @pytest.mark.parametrize(

@@ -8,19 +8,21 @@ rate: float = 0.5  # of learning
 name: str | None = None  # nothing is a value, too
 search: Literal["sweep", "nsga2"] = "sweep"  # how
 ratios: list[float] = [6.0, 8]  # several
-last: bool = True"""
+last: bool = True
+level: Literal[1, 2] = 1"""
 
 
 def test_names_types_defaults_and_comments_are_read():
     found = declared(CELL)
-    assert list(found) == ["k", "rate", "name", "search", "ratios", "last"]
+    assert list(found) == ["k", "rate", "name", "search", "ratios", "last", "level"]
     assert (found["k"].type, found["k"].default, found["k"].comment) == ("int", 16, "clusters per layer")
     assert found["last"].comment == ""
 
 
 def test_given_values_replace_defaults():
     values = check({"k": 4, "name": "x", "search": "nsga2"}, declared(CELL))
-    assert values == {"k": 4, "rate": 0.5, "name": "x", "search": "nsga2", "ratios": [6.0, 8.0], "last": True}
+    assert values == check({}, declared(CELL)) | {"k": 4, "name": "x", "search": "nsga2"}
+    assert (values["rate"], values["ratios"], values["last"], values["level"]) == (0.5, [6.0, 8.0], True, 1)
 
 
 def test_an_int_given_for_a_float_becomes_one():
@@ -32,7 +34,7 @@ def test_an_int_given_for_a_float_becomes_one():
     ("name", "wrong"),
     [
         *(("k", 1.0), ("k", "16"), ("k", True), ("rate", "fast"), ("search", "best")),
-        *(("ratios", 6.0), ("ratios", ["a"]), ("last", 1), ("name", 3)),
+        *(("ratios", 6.0), ("ratios", ["a"]), ("last", 1), ("name", 3), ("level", True), ("level", 2.0)),
     ],
 )
 def test_values_of_another_type_are_refused_by_name(name, wrong):

@@ -163,6 +163,7 @@ def test_a_hostile_name_in_full_is_refused(project):
         ("", "holds None: it has to name tasks, notebooks, nets and runs"),
         ("- a\n- b\n", r"holds \['a', 'b'\]: it has to name"),
         ("runs", "holds 'runs': it has to name"),
+        ("runs: {a: {net: b, notebook: c, 3: 4}}", r"runs: a: 3 is no parameter's name: write a word"),
         ("runs: {a: {net: b, notebook: c}\nnets: {}", r", line \d: .*: mend the YAML there"),
         ("runs:\n  a: {net: b, notebook: c}\n  a: {net: b, notebook: c}\n", r", line 3: found duplicate key \"a\""),
         ("nets: {}\nruns: {}\nnets: {}\n", r", line 3: found duplicate key \"nets\""),

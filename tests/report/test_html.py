@@ -7,29 +7,8 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
-import nbformat
-import numpy as np
-import pytest
-from bitbook.codes import Compressed, ScalarCode
-from bitbook.report._html import Page, body_of, mathml, number, percent, write_report
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
-
-PNG = base64.b64decode(
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
-)
-ROW = {
-    "task": "digits",
-    "method": "moea_bins",
-    "variant": "6x <b>",
-    "metric": "top1",
-    "float_value": "0.99444",
-    "value_mean": "0.98611",
-    "value_std": "0.0012",
-    "file_bytes": "9501",
-    "ratio": "6.0871",
-    "seeds": "3",
-    "file": "runs/tiny-a/6x.bitbook",
-}
+from bitbook.report._html import body_of, mathml, number, percent, write_report
+from nbformat.v4 import new_markdown_cell, new_notebook
 
 
 class References(HTMLParser):
@@ -49,27 +28,6 @@ class References(HTMLParser):
         self.text += data
 
 
-@pytest.fixture
-def report(tmp_path):
-    figure = new_output("display_data", data={"image/png": base64.b64encode(PNG).decode(), "text/plain": "<Figure>"})
-    printed = new_output("stream", name="stdout", text="a < b & c")
-    frame = new_output("execute_result", data={"text/html": "<table class='dataframe'><td>7</td></table>"})
-    cells = [
-        new_markdown_cell("# Bins of $k$ values\n\nSee [the paper](https://arxiv.org/abs/2501.03095)."),
-        new_code_cell("k: int = 2", metadata={"tags": ["parameters"]}),
-        new_code_cell("draw('secret')", outputs=[figure, printed, frame]),
-    ]
-    nbformat.write(new_notebook(cells=cells), tmp_path / "a.ipynb")
-    net = Page("net", "tiny-s0", tmp_path / "a.ipynb", {"task": "digits"}, {"top1": 0.99444, "size": 14458, "more": {}})
-    run = Page("run", "tiny-a", tmp_path / "a.ipynb", {"net": "tiny-s0", "k": 2}, {})
-    (tmp_path / "runs/tiny-a").mkdir(parents=True)
-    code = {"w": ScalarCode(np.array([[0, 1, 1]]), "book")}
-    Compressed(code, {"book": np.float16([0.5, 1])}, {}, {}, 3).save(tmp_path / "runs/tiny-a/6x.bitbook")
-    rows = [ROW, ROW | {"variant": "8x", "file": "runs/other/8x.bitbook"}]
-    write_report(tmp_path / "report", pages=[net, run], rows=rows, first=rows[:1])
-    return tmp_path / "report"
-
-
 def test_pages_load_nothing_from_a_network_and_all_they_point_to_is_there(report):
     for page in report.rglob("*.html"):
         references = References(page)
@@ -84,28 +42,29 @@ def test_pages_load_nothing_from_a_network_and_all_they_point_to_is_there(report
     assert not re.search(r"url\(|@import|https?:", style)
 
 
-def test_the_index_shows_the_results_and_leads_to_every_page(report):
+def test_the_index_shows_the_results_and_leads_to_every_page(report, png):
     index = References(report / "index.html")
-    for text in ("moea_bins", "6x <b>", "98.61%", "± 0.12%", "99.44%", "9,501", "6.09", "14,458", "Bins of"):
+    for text in ("MOEA bins", "6x <b>", "98.61%", "± 0.12%", "99.44%", "9,501", "6.09", "14,458", "Bins of"):
         assert text in index.text, text
     assert {"tiny-s0.html", "tiny-a.html", "digits.moea_bins.html", "style.css"} <= set(index.found)
-    assert (report / "figures/tiny-a-1.png").read_bytes() == PNG
+    assert (report / "figures/tiny-a-1.png").read_bytes() == png
 
 
 def test_the_index_opens_with_a_figure_and_the_main_rows(report):
     html = (report / "index.html").read_text()
-    places = [html.index(text) for text in ('src="figures/digits.svg"', "6x &lt;b&gt;", "By task and method")]
+    places = [html.index(text) for text in ('src="figures/digits.svg"', "6x &lt;b&gt;", "By network and method")]
     assert places == sorted(places) and ">8x<" not in html
     assert "<svg" in (report / "figures/digits.svg").read_text()
 
 
 def test_numbers_lead_to_their_notebook_and_file_where_these_are(report):
     page = References(report / "digits.moea_bins.html")
-    assert "8x" in page.text and "figures/tiny-a-1.png" in page.found
+    assert page.text.index("8x") < page.text.index("16x") and "figures/tiny-a-1.png" in page.found
     assert page.found.count("files/tiny-a-6x.html") == 1 and "tiny-a.html" in page.found
     assert not any("other" in reference for reference in page.found)
     file = References(report / "files/tiny-a-6x.html")
-    assert {"../index.html", "../../runs/tiny-a/6x.bitbook"} <= set(file.found) and "6x <b>" in file.text
+    assert {"../index.html", "../../runs/tiny-a/6x.bitbook"} <= set(file.found)
+    assert "A small CNN on digits: MOEA bins, 6x <b>" in file.text
 
 
 def test_every_picture_says_in_words_what_it_is(report):
@@ -129,20 +88,27 @@ def test_formulas_become_mathml_and_code_prices_and_what_is_unknown_do_not():
 def test_pasted_images_are_shown(tmp_path):
     cell = new_markdown_cell("![x](attachment:x.png)", attachments={"x.png": {"image/png": "iVBORw=="}})
     assert 'src="data:image/png;base64,iVBORw==' in body_of(new_notebook(cells=[cell]))
+    cell = new_markdown_cell("![x](<attachment:a b.png>)", attachments={"a b.png": {"image/png": "iVBORw=="}})
+    assert 'src="data:image/png;base64,iVBORw==' in body_of(new_notebook(cells=[cell]))
+    for attachments in ({}, {"x.png": {}}):
+        cell = new_markdown_cell("![<b>](attachment:x.png)", attachments=attachments)
+        assert "&lt;b&gt;: the pasted image is lost" in body_of(new_notebook(cells=[cell]))
 
 
-def test_a_page_shows_text_outputs_and_figures_and_folds_code_away(report):
+def test_a_page_shows_text_outputs_and_figures_and_folds_code_away(report, png):
     html = (report / "tiny-a.html").read_text()
     page = References(report / "tiny-a.html")
     assert "a < b & c" in page.text
-    assert base64.b64encode(PNG).decode() in html
+    assert base64.b64encode(png).decode() in html
     assert "<mi>k</mi></mrow></math>" in html
     folded = re.findall(r'<details( open="")?>.*?</details>', html, re.DOTALL)
     assert folded == [' open=""', ""]  # parameters are shown, other code on demand
     assert "secret" in page.text
 
 
-def test_writing_again_replaces_what_was_there(report):
+def test_writing_again_replaces_what_was_there(tmp_path):
+    report = tmp_path / "report"
+    report.mkdir()
     (report / "old.html").touch()
     write_report(report, pages=[], rows=[])
     assert sorted(path.name for path in report.iterdir()) == ["figures", "files", "index.html", "style.css"]
@@ -150,7 +116,7 @@ def test_writing_again_replaces_what_was_there(report):
 
 
 def test_numbers_as_people_read_them():
-    assert [number(v) for v in ("14458", 0.99444, 6.0871, 1234567.0, None, "", "nsga2")] == [
-        *("14,458", "0.9944", "6.087", "1,234,567", "", "", "nsga2")
+    assert [number(v) for v in ("14458", 0.99444, 6.0871, 1234567.5, None, "", "nsga2", [2, 3.5], [], True)] == [
+        *("14,458", "0.9944", "6.087", "1,234,568", "", "", "nsga2", "2, 3.5", "none", "yes")
     ]
     assert [percent(v) for v in ("0.98611", 1, "", None)] == ["98.61%", "100.00%", "", ""]

@@ -41,6 +41,8 @@ def download(
         DownloadFailed: after five attempts in a row without progress, for a refusal by the server, more bytes than
             `largest`, a wrong hash, and where the file cannot be written.
     """
+    if path.exists() and not path.is_file():
+        raise DownloadFailed(f"{url}: {path} is no file: remove it")
     part = path.with_name(path.name + ".part")
     downloader = _Resuming(part, largest, progress, patience, stall)
     try:
@@ -65,7 +67,7 @@ class _Resuming:
     attempts: int = 5
 
     def __call__(self, url: str, output_file: str, pooch: object) -> None:
-        if self.part.is_symlink():  # not ours: what it points to stays as it is
+        if self.part.is_symlink() or self.part.is_fifo():  # not ours: what a link points to stays as it is
             self.part.unlink()
         failures = 0
         while True:
@@ -88,11 +90,16 @@ class _Resuming:
         start = self._size()
         headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
         with requests.get(url, headers=headers, stream=True, timeout=30) as response:
-            if response.status_code == 416:  # nothing lies beyond what we have: it is all, and its hash will tell
+            if (
+                start and response.status_code == 416
+            ):  # nothing lies beyond what we have: it is all, and its hash will tell
                 return
             response.raise_for_status()
             if response.status_code != 206:  # the server sends everything again
                 start = 0
+            elif not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
+                self.part.unlink(missing_ok=True)
+                raise OSError("the server sent another part than it was asked for")
             length = response.headers.get("Content-Length", "")
             total = start + (int(length) if length.isdecimal() else 0)
             bar = tqdm(

@@ -69,7 +69,8 @@ def build(specification: Mapping, *, seed: int | None = None) -> nn.Module:
     except NotImplementedError:  # no values on torch's meta device
         raise
     except (TypeError, RuntimeError, ArithmeticError, LookupError, AttributeError) as error:
-        raise ValueError(f"network factory {name!r}: {error}") from error
+        said = (str(error).splitlines() or [type(error).__name__])[0]  # torch adds where in its own code
+        raise ValueError(f"network factory {name!r}: {said:.300}") from error
     network.specification = specification
     return network
 

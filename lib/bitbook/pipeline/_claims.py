@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from bitbook.pipeline import _tables as tables
+from bitbook.report import words
 from bitbook.report._markdown import table
 
 Row = Mapping[str, str]
-FRACTIONS = ("top1", "macro_f1", "top1_loss")
+FRACTIONS = ("top1", "macro_f1", "top1_loss", "box_ap", "mask_ap")
 
 
 def ours(claim: Row, results: Sequence[Row], where: str) -> Row | None:
@@ -30,7 +32,7 @@ def ours(claim: Row, results: Sequence[Row], where: str) -> Row | None:
 
 
 def _number(value: str, metric: str) -> str:
-    return f"{100 * float(value):.4g} %" if metric in FRACTIONS else value
+    return f"{100 * float(value):.4g} %" if metric in FRACTIONS else f"{float(value):,g}"
 
 
 def _span(claim: Row, column: str, metric: str = "") -> str:
@@ -41,16 +43,26 @@ def _span(claim: Row, column: str, metric: str = "") -> str:
 def _said(claim: Row) -> str:
     """Return what the paper claims: value and ratio."""
     value, ratio = _span(claim, "paper_value", claim["metric"]), _span(claim, "paper_ratio")
-    return ", ".join(filter(None, [value and f"{claim['metric']} {value}", ratio and f"{ratio} times"]))
+    return ", ".join(filter(None, [value and f"{words.metric(claim['metric'])} {value}", ratio and f"{ratio} times"]))
 
 
-def _reached(row: Row, networks: Mapping[str, str]) -> str:
+def _reached(row: Row) -> str:
     """Return what a row of ours reached: value, spread, bytes, and the ratio by the file and as a paper counts."""
     spread = f" ± {100 * float(row['value_std']):.2f}" if row["value_std"] else ""
-    value = f"{100 * float(row['value_mean']):.2f}{spread} (float {100 * float(row['float_value']):.2f})"
-    counted = f", {float(row['paper_ratio']):.1f} counted as `{row['paper_counting']}`" if row["paper_ratio"] else ""
-    size = f"{int(row['file_bytes']):,} B, **{float(row['ratio']):.1f} times**{counted}"
-    return f"{networks.get(row['task'], row['task'])}: {row['metric']} {value}, {size}"
+    value = f"{100 * float(row['value_mean']):.2f}{spread} % (float {100 * float(row['float_value']):.2f})"
+    counted = f", {float(row['paper_ratio']):,.1f} counted as `{row['paper_counting']}`" if row["paper_ratio"] else ""
+    size = f"{int(row['file_bytes']):,} bytes, **{float(row['ratio']):,.1f} times**{counted}"
+    return f"{_name(row)}: {words.metric(row['metric'])} {value}, {size}"
+
+
+def _name(row: Row) -> str:
+    return f"{words.network(row['task'])}, {words.variant(row['variant'])}"
+
+
+def _made(row: Row) -> list[str]:
+    """Return seeds, command, minutes a seed and hardware of a row."""
+    minutes = max(float(row["seconds"]) / int(row["seeds"]) / 60, 1)
+    return [row["seeds"], f"`{row['command']}`", f"{minutes:.0f}", row["hardware"]]
 
 
 def _fpga(published: Path) -> str:
@@ -59,29 +71,53 @@ def _fpga(published: Path) -> str:
     for weights in ("on chip", "streamed"):
         ours = [row for row in rows if row["weights"] == weights and row["design"] == "accumulate, 16 bits"]
         times = [float(row["over MAC, 16 bits"]) for row in ours]
-        found.append(f"weights {weights}: {min(times):.2f} to {max(times):.1f} times")
+        found.append(f"weights {weights}: {min(times):.1f} to {max(times):.1f} times")
     return "; ".join(found)
 
 
-def headlines(published: Path, networks: Mapping[str, str]) -> str:
-    """Return two tables: each headline claim with ours, and how ours was made. networks: names of tasks in words."""
-    claims, results = tables.read(published / "claims.csv"), tables.read(published / "table.csv")
-    rows: list[list[str]] = []
-    made: dict[tuple[str, str, str], Row] = {}
-    for claim in (claim for claim in claims if claim["same"] or claim["nearest"] or claim["gap"]):
-        both = [ours(claim, results, where) for where in ("same", "nearest")]
-        cells = [_reached(row, networks) if row else "not run" for row in both]
-        if claim["metric"] == "speedup":
-            cells[1] = _fpga(published)
-        paper = f"{_said(claim)}{claim['paper_counting'] and ' (' + claim['paper_counting'] + ')'}"
-        about = [f"{claim['method']}: {claim['claim']}", f"{claim['network']}, {claim['dataset']}", paper]
-        rows.append([*about, *cells, "" if both[0] else claim["gap"]])
-        made |= {(row["task"], row["method"], row["variant"]): row for row in both if row}
-    lines = []
-    for (task, *name), row in made.items():
-        minutes = max(float(row["seconds"]) / int(row["seeds"]) / 60, 1)
-        how = [row["seeds"], f"`{row['command']}`", f"{minutes:.0f}", row["hardware"]]
-        lines.append([networks.get(task, task), *name, *how])
-    columns = ["claim", "network", "paper", "ours, same network", "ours, nearest network run", "why not the same"]
-    how = ["network", "method", "variant", "seeds", "command", "minutes a seed", "hardware"]
-    return f"{table(columns, rows)}\n{table(how, lines, numbers={'seeds', 'minutes a seed'})}"
+def _compared(published: Path) -> Iterator[tuple[Row, list[Row | None], list[str]]]:
+    """Yield each headline claim, our rows on the same and the nearest network, and both in words."""
+    results = tables.read(published / "table.csv")
+    for claim in tables.read(published / "claims.csv"):
+        if claim["same"] or claim["nearest"] or claim["gap"]:
+            both = [ours(claim, results, where) for where in ("same", "nearest")]
+            said = [_reached(row) if row else "not run" for row in both]
+            if claim["metric"] == "speedup":
+                said = ["not known", _fpga(published)]
+            elif both[0] and not both[1]:
+                said[1] = "not needed"
+            yield claim, both, said
+
+
+def headlines(published: Path) -> str:
+    """Return each headline claim compared with ours, how the papers count, and how ours was made, in Markdown."""
+    rows, counting, made = [], dict[str, int](), dict[str, list[str]]()
+    for claim, both, said in _compared(published):
+        mark = ""
+        if claim["paper_counting"]:
+            mark = f" [{counting.setdefault(claim['paper_counting'], len(counting) + 1)}]"
+        about = [f"{words.method(claim['method'])}: {claim['claim']}", f"{claim['network']}, {claim['dataset']}"]
+        rows.append([*about, _said(claim) + mark, *said, claim["gap"]])
+        made |= {_name(row): [words.method(row["method"]), *_made(row)] for row in both if row}
+    columns = ["claim", "network", "paper", "ours, same network", "ours, nearest network run", "what differs, and why"]
+    how = ["network and variant", "method", "seeds", "command", "minutes a seed", "hardware"]
+    counts = "".join(f"{number}. {text}\n" for text, number in counting.items())
+    lines = table(how, ([name, *cells] for name, cells in made.items()), numbers={"seeds", "minutes a seed"})
+    return f"{table(columns, rows)}\nHow the papers count, by the numbers in brackets:\n\n{counts}\n{lines}"
+
+
+def in_text(published: Path, width: int) -> str:
+    """Return each headline claim compared with ours as a paragraph, for a terminal of so many columns."""
+    text = []
+    for claim, both, said in _compared(published):
+        counted = claim["paper_counting"] and f" ({claim['paper_counting']})"
+        parts = {"claimed": f"{claim['network']}, {claim['dataset']}: {_said(claim)}{counted}; {claim['source']}"}
+        for name, row, words_ in zip(("same", "nearest"), both, said, strict=True):
+            how = "; seeds: {}, {}, {} minutes a seed, {}".format(*_made(row)) if row else ""
+            parts[name] = f"{words_}{how}".replace("*", "").replace("`", "")
+        parts |= {"differs": claim["gap"]} if claim["gap"] else {}
+        text += textwrap.wrap(f"{words.method(claim['method'])}: {claim['claim']}", width)
+        for name, part in parts.items():
+            text += textwrap.wrap(part, width, initial_indent=f"  {name:9}", subsequent_indent=" " * 11)
+        text.append("")
+    return "\n".join(text)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,14 +34,17 @@ def draw_fronts(table: pd.DataFrame, task: Task, float_values: Mapping[str, floa
         float_values: the metrics of the float network.
         peers: as `claims` returns them.
     """
-    from bitbook.report import figures
+    from bitbook.report import figures, words
 
     name = task.headline
-    curves = {variant: (group.file_bytes, group[name]) for variant, group in table.groupby("variant", sort=False)}
+    curves = {
+        words.variant(variant): (group.file_bytes, group[name])
+        for variant, group in table.groupby("variant", sort=False)
+    }
     points = {method: (group.paper_bytes, group.paper_value) for method, group in peers.groupby("method")}
     level = ("float network", float_values[name])
-    limits = (level[1] - 0.08, level[1] + 0.005)
-    return figures.fronts(curves, ylabel=name, points=points, level=level, ylim=limits)
+    limits = (level[1] - 0.08, min(level[1] + 0.005, 1.002))
+    return figures.fronts(curves, ylabel=words.metric(name), points=points, level=level, ylim=limits)
 
 
 def at_equal_value(table: pd.DataFrame, task: Task, peers: pd.DataFrame) -> pd.DataFrame:
@@ -65,3 +68,33 @@ def at_equal_value(table: pd.DataFrame, task: Task, peers: pd.DataFrame) -> pd.D
     sizes = [bytes_at(*groups[row.ours], row.value) for row in found.itertuples()]
     found = found.assign(our_bytes=[float("nan") if size is None else size for size in sizes])
     return found.assign(saved=1 - found.our_bytes / found.peer_bytes)
+
+
+def results_table(rows: Sequence[Mapping[str, Any]], *, named: bool = False) -> pd.DataFrame:
+    """Return rows of results in the words and formats of the pages; the columns that say nothing are left out.
+
+    Args:
+        rows: as `Run.result` returns them, or rows of table.csv.
+        named: whether the network and the method are columns.
+    """
+    import pandas as pd
+
+    from bitbook.report import words
+
+    shown = []
+    for row in rows:
+        value = row.get("value", row.get("value_mean"))
+        cells = {"network": words.network(row["task"]), "method": words.method(row["method"])} if named else {}
+        cells |= {"variant": words.variant(row["variant"]), "float": f"{float(row['float_value']):.2%}"}
+        cells |= {words.metric(row["metric"]): f"{float(value):.2%}", "bytes": f"{int(row['file_bytes']):,}"}
+        counted = row["paper_ratio"]
+        cells |= {
+            "ratio": f"{float(row['ratio']):.2f}",
+            "as the paper counts": f"{float(counted):.2f}" if counted else "",
+        }
+        shown.append(cells | {"epochs": int(row["epochs"])})
+    table = pd.DataFrame(shown)
+    table = table.drop(
+        columns=[name for name in ("as the paper counts", "epochs") if not table.get(name, pd.Series()).any()]
+    )
+    return table.set_index(list(table.columns[: 3 if named else 1]))

@@ -106,6 +106,9 @@ def execute(source: Path, output: Path, parameters: Mapping[str, Any], *, stage:
             processes.kill_group(group)
     if not about.exists():
         raise NotebookFailed(f"{source.name} ends without a result: call run.finish(...) in its last cell")
+    for cell in executed["cells"]:
+        if any(output["output_type"] == "error" for output in cell.get("outputs", [])):  # for papermill all is well
+            raise NotebookFailed(f"{source.name}: no cell may exit, as this one does:\n{cell['source']}")
     kept, measured = notebook.split(notebook.normalise(executed))
     write_atomically(output, notebook.text(kept))
     provenance.complete(about, output, measured)

@@ -21,6 +21,12 @@ def root() -> Path:
     raise FileNotFoundError(f"no dvc.yaml with a .dvc folder above {here}: change into a checkout of bitbook")
 
 
+def own_package() -> Path | None:
+    """Return the bitbook package of this checkout where another one was imported; None where all is well."""
+    own = root() / "lib" / "bitbook"
+    return own if (own / "cli.py").exists() and not own.samefile(Path(__file__).parents[1]) else None
+
+
 @dataclass(frozen=True)
 class Results:
     """The folder of results that belongs to a params file: `results` for the root's, `results/full` for full's."""
@@ -29,7 +35,10 @@ class Results:
 
     @classmethod
     def of(cls, params: Path) -> Results:
-        return cls(root() / "results" / params.resolve().parent.relative_to(root()))
+        where = params.resolve().parent
+        if not where.is_relative_to(root()):
+            raise ValueError(f"{params} lies outside of {root()}: results belong to params files in the project")
+        return cls(root() / "results" / where.relative_to(root()))
 
     def emptied(self, folder: Path) -> Path:
         """Return a folder among these results without what was in it, made where there is none.

@@ -9,9 +9,10 @@ import ast
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from bitbook.pipeline import _code_hash as code_hash
 from bitbook.pipeline._layout import root
@@ -20,8 +21,9 @@ from bitbook.pipeline._parameters import Parameter, declared
 Notebook = dict[str, Any]
 Cell = dict[str, Any]
 
-_ATTACHMENT = re.compile(r"\]\(attachment:([^)\s]+)")
 _ADDRESS = re.compile(r"(?<= at )0x[0-9a-f]+")
+_RUN_OTHERWISE = {"raises-exception", "skip-execution", "injected-parameters"}  # tags that papermill heeds
+_WIDGET = "application/vnd.jupyter.widget-view+json"  # a random id of what only a running kernel can show
 _KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 
@@ -33,9 +35,22 @@ def read(path: Path) -> Notebook:
     """Read a notebook; raise FileNotFoundError or ValueError where there is none."""
     try:
         notebook = json.loads(path.read_text(encoding="utf-8"))
-        return notebook | {"cells": [{**cell, "source": _joined(cell["source"])} for cell in notebook["cells"]]}
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is not a notebook of nbformat 4: {error}") from error
+        if notebook["nbformat"] != 4:
+            raise ValueError(f"nbformat is {notebook['nbformat']}")
+        return notebook | {"cells": [_cell(cell, number) for number, cell in enumerate(notebook["cells"], start=1)]}
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        said = f"{path} is not a notebook of nbformat 4 ({error!s:.200})"
+        raise ValueError(f"{said}: open it in Jupyter and save it, or take it from Git again") from None
+
+
+def _cell(cell: Cell, number: int) -> Cell:
+    """Return a cell, its source one string; raise TypeError where a part is of another type."""
+    source = _joined(cell["source"])
+    source.encode()
+    typed = isinstance(tags(cell), list) and isinstance(_attachments(cell), dict)
+    if not typed or cell["cell_type"] not in ("code", "markdown", "raw"):
+        raise TypeError(f"cell {number}: its type, tags or attachments are none")
+    return {**cell, "source": source}
 
 
 def text(notebook: Notebook) -> str:
@@ -46,14 +61,26 @@ def text(notebook: Notebook) -> str:
 
 def tags(cell: Cell) -> list[str]:
     """Return the tags of a cell: `parameters`, `figure` (only shows what others made), `measures` (prints timings)."""
-    return cell["metadata"].get("tags", [])
+    return cell["metadata"].get("tags") or []
+
+
+def _attachments(cell: Cell) -> dict[str, Any]:
+    return cell.get("attachments") or {}
+
+
+def _pasted(tokens: Any) -> Iterator[str]:
+    """Yield the names of the pasted images that parsed Markdown shows."""
+    for token in tokens:
+        if token["type"] == "image" and (url := unquote(token["attrs"]["url"])).startswith("attachment:"):
+            yield url.removeprefix("attachment:")
+        yield from _pasted(token.get("children", []))
 
 
 def _bare(cell: Cell, number: int) -> Cell:
     """Return a cell with its source and tags alone."""
     metadata = {"tags": tags(cell)} if tags(cell) else {}
     bare = {"cell_type": cell["cell_type"], "id": f"cell-{number}", "metadata": metadata, "source": cell["source"]}
-    if cell.get("attachments"):  # pasted images
+    if _attachments(cell):  # pasted images
         bare["attachments"] = cell["attachments"]
     return bare | ({"execution_count": None, "outputs": []} if cell["cell_type"] == "code" else {})
 
@@ -62,12 +89,18 @@ def clean(notebook: Notebook) -> Notebook:
     """Return what a person wrote: no outputs, counts, cell states or empty cells, whatever Jupyter did to the file.
 
     Raises:
-        ValueError: for a pasted image that is not in the file.
+        ValueError: for a pasted image that is not in the file, and a tag that has papermill skip a cell, run it in
+            spite of an error, or take it for its own.
     """
     for number, cell in enumerate(notebook["cells"], start=1):
-        pasted = _ATTACHMENT.findall(cell["source"]) if cell["cell_type"] == "markdown" else []
-        if missing := [name for name in pasted if name not in cell.get("attachments", {})]:
-            raise ValueError(f"cell {number} shows {missing[0]}, which is not in the notebook: paste the image again")
+        if otherwise := _RUN_OTHERWISE.intersection(tags(cell)):
+            raise ValueError(f"cell {number} is tagged {min(otherwise)}, so it would not run as it stands: untag it")
+        if cell["cell_type"] == "markdown" and "attachment:" in cell["source"]:
+            import mistune
+
+            pasted = _pasted(mistune.create_markdown(renderer=None)(cell["source"]))
+            if missing := [name for name in pasted if not _attachments(cell).get(name)]:
+                raise ValueError(f"cell {number} shows {missing[0]}, which is not in the notebook: paste it again")
     written = [cell for cell in notebook["cells"] if cell["source"].strip()]
     cells = [_bare(cell, number) for number, cell in enumerate(written)]
     return {"cells": cells, "metadata": {"kernelspec": _KERNEL}, "nbformat": 4, "nbformat_minor": 5}
@@ -94,15 +127,19 @@ def code(notebook: Notebook, *, figures: bool = True) -> str:
 
 def _require_python(cell: Cell, number: int) -> None:
     try:
-        ast.parse(cell["source"])
+        compile(cell["source"], "", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     except SyntaxError as error:
-        line = (error.text or "").strip()
-        raise ValueError(f"cell {number}, `{line}`: {error.msg}: write plain Python, no magics") from None
+        line = (error.text or cell["source"].splitlines()[(error.lineno or 1) - 1]).strip()
+        raise ValueError(f"cell {number}, `{line:.80}`: {error.msg:.200}: write plain Python, no magics") from None
+    except (ValueError, RecursionError, MemoryError) as error:
+        said = str(error) or "too deeply nested"
+        raise ValueError(f"cell {number}: {said}: write plain Python") from None
 
 
 def parameters(notebook: Notebook) -> dict[str, Parameter]:
     """Return the declared parameters; raise ValueError unless exactly one cell bears the tag `parameters`."""
-    cells = [(n, cell) for n, cell in enumerate(notebook["cells"], start=1) if "parameters" in tags(cell)]
+    numbered = [(n, cell) for n, cell in enumerate(notebook["cells"], start=1) if cell["cell_type"] == "code"]
+    cells = [(n, cell) for n, cell in numbered if "parameters" in tags(cell)]
     if len(cells) != 1:
         raise ValueError(f"a notebook has one cell tagged `parameters`, this one has {len(cells)}")
     ((number, cell),) = cells
@@ -142,8 +179,9 @@ def _normalised(outputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 continue
             seen, output = True, output | {"text": _same_every_time("".join(map(_joined, printed)))}
         else:
-            text = {kind: _same_every_time(v) for kind, v in output["data"].items() if kind.startswith("text/")}
-            output = output | {"data": {**output["data"], **text}}
+            data = {kind: v for kind, v in output["data"].items() if kind != _WIDGET}
+            text = {kind: _same_every_time(v) for kind, v in data.items() if kind.startswith("text/")}
+            output = output | {"data": data | text}
         normalised.append(output)
     return normalised
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from bitbook.files import write_atomically
+from bitbook.pipeline import _tables as tables
 from bitbook.pipeline._equal_accuracy import picture
-from bitbook.pipeline._result_tables import of_results
+from bitbook.pipeline._params import read_params
+from bitbook.pipeline._result_tables import main_rows, of_results
 from bitbook.pipeline._run_tables import of_runs
 from bitbook.report._markdown import fill
 
@@ -25,3 +27,16 @@ def write(root: Path) -> None:
     for name, text in pages(root).items():
         write_atomically(root / name, text)
     picture(root / "published", root / PICTURE)
+
+
+def write_report(root: Path, folder: Path) -> None:
+    """Write HTML pages of everything published, with the README's rows first."""
+    from bitbook.report._html import Page, write_report
+
+    published = root / "published"
+    entries = read_params(root / "full" / "params.yaml")["runs"]
+    notebooks = {path.stem: path for path in sorted((published / "notebooks").glob("*.ipynb"))}
+    pages = [Page("run", key, notebooks[key], entry, {}) for key, entry in entries.items() if key in notebooks]
+    rows = tables.read(published / "table.csv")
+    first = [row for row, shown in main_rows(published) if shown]
+    write_report(folder, pages=pages, rows=rows, first=first, files=root)

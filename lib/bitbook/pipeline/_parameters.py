@@ -46,8 +46,10 @@ def _convert(type_: ast.expr, value: Any) -> Any:
         family = ast.unparse(type_.value)
         if family == "list" and isinstance(value, list | tuple):
             return [_convert(type_.slice, item) for item in value]
-        if family == "Literal" and value in ast.literal_eval(ast.Tuple(getattr(type_.slice, "elts", [type_.slice]))):
-            return value
+        if family == "Literal":
+            options = ast.literal_eval(ast.Tuple(getattr(type_.slice, "elts", [type_.slice])))
+            if any(type(value) is type(option) and value == option for option in options):
+                return value
         raise TypeError
     name = ast.unparse(type_)
     if name not in _SCALARS:

@@ -80,6 +80,8 @@ def read_params(params: Path) -> dict[str, dict[str, Any]]:
                 raise ValueError(f"{params}: {kind}: {key} {said}: write {key}: {{{form}}}")
             for value in values:
                 check_name(entry[value], f"{params}: {kind}: {key}: {value}:")
+            if unnamed := [name for name in entry if not isinstance(name, str)]:
+                raise ValueError(f"{params}: {kind}: {key}: {_cut(unnamed[0])} is no parameter's name: write a word")
     if both := parts["nets"].keys() & parts["runs"].keys():
         raise ValueError(f"{params}: {', '.join(sorted(both))} names both a net and a run: rename one of them")
     return {kind: parts[kind] for kind in _NAMES_OF}

@@ -7,42 +7,15 @@ import re
 from operator import itemgetter
 from pathlib import Path
 
-from bitbook.pipeline import _claims as claims
 from bitbook.pipeline import _tables as tables
+from bitbook.pipeline._claims import headlines
 from bitbook.pipeline._equal_accuracy import compared
+from bitbook.report import words
 from bitbook.report._markdown import table
 
-NETWORKS = {
-    "cifar10": "ResNet-20 on CIFAR-10",
-    "cifar10-resnet56": "ResNet-56 on CIFAR-10",
-    "cifar10-resnet9": "ResNet-9 on CIFAR-10",
-    "cifar10-resnet9-quarter": "ResNet-9 of a quarter of the width on CIFAR-10",
-    "cifar10-resnet18": "ResNet-18 on CIFAR-10",
-    "cifar10-wrn16-4": "Wide ResNet-16-4 on CIFAR-10",
-    "cifar100": "ResNet-20 on CIFAR-100",
-    "cifar100-resnet56": "ResNet-56 on CIFAR-100",
-    "imagenet": "SqueezeNet 1.1 on ImageNet",
-    "imagenet-dev1000": "SqueezeNet 1.1 on 1,000 images of ImageNet",
-    "mnist": "LeNet-5 on MNIST",
-    "mnist-cnn": "the 87,860-weight network of a public notebook on MNIST",
-    "mnist-relu": "robust LeNet-5 on MNIST",
-    "mnist-relu-crop2": "LeNet-5 with ReLUs on MNIST",
-    "digits": "a small network on scikit-learn's digits",
-}
 MODES = ("none", "DPR", "DPR + shared values", "DPQ", "DPQ + shared values", "k-means", "uniform")
-WORDS = {  # of the variants, in the field's words
-    "compensated": "GPTQ rounding",
-    "shared values": "centroids trained",
-    "budget": "bit budget",
-    "none": "untrained",
-}
 COLUMNS = ("method", "variant", "seeds", "float", "top-1", "bytes", "ratio")
 NUMBERS = ("seeds", "float", "bytes", "ratio", "epochs")
-
-
-def in_words(variant: str) -> str:
-    """Return a variant of the table in the field's words."""
-    return re.sub("|".join(rf"\b{word}\b" for word in WORDS), lambda found: WORDS[found[0]], variant)
 
 
 def _cells(row: dict[str, str]) -> list[str]:
@@ -52,7 +25,7 @@ def _cells(row: dict[str, str]) -> list[str]:
     return [row["seeds"], f"{100 * float(row['float_value']):.2f}", value, *size]
 
 
-def _main(published: Path) -> list[tuple[dict[str, str], bool]]:
+def main_rows(published: Path) -> list[tuple[dict[str, str], bool]]:
     """Return the rows of the main tables in their order, each with whether the README shows it."""
     rows = {(row["task"], row["method"], row["variant"]): row for row in tables.read(published / "table.csv")}
     named = tables.read(published / "main.csv")
@@ -62,21 +35,30 @@ def _main(published: Path) -> list[tuple[dict[str, str], bool]]:
 def main(published: Path) -> str:
     """Return the main tables, one for each network."""
     columns = [*COLUMNS, "epochs", "commit", "file or its SHA-256"]
-    text, shown = "", [row for row, _ in _main(published)]
+    text, shown = "", [row for row, _ in main_rows(published)]
     for task in dict.fromkeys(row["task"] for row in shown):  # in the order of main.csv
-        network, rows = NETWORKS.get(task, task), []
+        rows = []
         for row in (row for row in shown if row["task"] == task):
             file = f"[`{Path(row['file']).stem}`]({row['file']})" if row["file"] else f"`{row['sha256'][:12]}…`"
-            rows.append([row["method"], in_words(row["variant"]), *_cells(row), row["epochs"], row["commit"], file])
-        text += f"### {network[0].upper()}{network[1:]} (`{task}`)\n\n{table(columns, rows, numbers=NUMBERS)}\n"
+            rows.append(
+                [
+                    words.method(row["method"]),
+                    words.variant(row["variant"]),
+                    *_cells(row),
+                    row["epochs"],
+                    row["commit"],
+                    file,
+                ]
+            )
+        text += f"### {words.capital(words.network(task))} (`{task}`)\n\n{table(columns, rows, numbers=NUMBERS)}\n"
     return text
 
 
 def few(published: Path) -> str:
     """Return the README's rows."""
-    rows = [(row, shown) for row, shown in _main(published) if shown]
+    rows = [(row, shown) for row, shown in main_rows(published) if shown]
     cells = [
-        [NETWORKS.get(row["task"], row["task"]), row["method"], in_words(row["variant"]), *_cells(row)]
+        [words.network(row["task"]), words.method(row["method"]), words.variant(row["variant"]), *_cells(row)]
         for row, _ in rows
     ]
     return table(["network", *COLUMNS], cells, numbers=NUMBERS)
@@ -90,8 +72,8 @@ def per_layer(published: Path) -> str:
         for k in (2, 4, 8, 16):
             found = [rows[task, "dpnet", f"{mode}, k={k}{label}"] for mode in MODES]
             values = [f"{100 * float(row['value_mean']):.2f}" for row in found]
-            lines.append([f"{NETWORKS[task]}, K = {k}", f"{float(found[0]['ratio']):.1f}", *values])
-    return table(["", "ratio, untrained", *map(in_words, MODES)], lines)
+            lines.append([f"{words.network(task)}, K = {k}", f"{float(found[0]['ratio']):.1f}", *values])
+    return table(["", "ratio, untrained", *map(words.variant, MODES)], lines)
 
 
 def robust(published: Path) -> str:
@@ -100,7 +82,7 @@ def robust(published: Path) -> str:
     for row in tables.read(published / "fronts" / "mnist-dpnet-robust.csv"):
         size = [f"{float(row['file_bytes']):,.0f}", f"{float(row['ratio']):.2f}"] if row["ratio"] else ["", ""]
         rates = [f"{100 * float(row[name]):.1f}" for name in ("natural", "attacked")]
-        rows.append([in_words(row["variant"]), *rates, *size])
+        rows.append([words.variant(row["variant"]), *rates, *size])
     return table(["LeNet-5 on MNIST", "natural", "PGD-20", "bytes", "ratio"], rows, numbers={"bytes", "ratio"})
 
 
@@ -113,7 +95,7 @@ def _printed(notebook: Path, pattern: str) -> re.Match | None:
 def searched(published: Path) -> str:
     """Return how close the paper's search comes to trying every bin count, as its notebooks have printed it."""
     rows = []
-    for task, network in NETWORKS.items():
+    for task, network in words.NETWORKS.items():
         notebook = published / "notebooks" / f"{task}-paper.ipynb"
         if not notebook.exists():
             continue
@@ -154,7 +136,7 @@ def fpga(published: Path) -> str:
     for board in next(iter(files.values()), {}):
         columns += [f"{board.split(' (')[0]}: ms", "over MAC 16 / 8"]
     for (task, method, variant, k), boards in files.items():
-        cells.append([NETWORKS.get(task, task), method, in_words(variant), k])
+        cells.append([words.network(task), words.method(method), words.variant(variant), k])
         for row in boards.values():
             over = (f"{float(row[f'over_mac_{width}']):.2f}" for width in (16, 8))
             cells[-1] += [f"{float(row['latency_ms']):.3g}", " / ".join(over)]
@@ -169,11 +151,6 @@ def unclean(published: Path) -> str:
         return f"Of all {len(rows)} rows every commit is clean."
     names = ", ".join(f"`{task}`" for task in sorted(set(tasks)))
     return f"{len(tasks)} of {len(rows)} rows were made so, all of them of {names}."
-
-
-def headlines(published: Path) -> str:
-    """Return what the papers claim first, compared with ours, and how ours was made."""
-    return claims.headlines(published, NETWORKS)
 
 
 def of_results(published: Path) -> dict[str, str]:

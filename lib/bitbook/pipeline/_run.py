@@ -20,7 +20,7 @@ from bitbook.pipeline import _provenance as provenance
 from bitbook.pipeline import _tables as tables
 from bitbook.pipeline._code_hash import code_hash
 from bitbook.pipeline._execute import STAGE, TERMINAL, threads
-from bitbook.pipeline._layout import Results, root
+from bitbook.pipeline._layout import Results, own_package, root
 from bitbook.pipeline._network_file import about_network, read_network, write_network
 from bitbook.pipeline._store import Store, key_of
 from bitbook.pipeline._tables import to_json
@@ -82,6 +82,8 @@ class Run:
                 sys.stderr = _Log(root() / ".work" / "log" / f"{self._stage['key']}.log")
         else:
             source = root() / "notebooks" / f"{name}.ipynb"
+            if own := own_package():
+                print(f"another bitbook than {own} was imported: its code makes these results", file=sys.stderr)
         cells = notebook.clean(notebook.read(source))
         self.parameters = self._read_parameters(notebook.parameters(cells))
         _seed(self.parameters.get("seed", 0))

@@ -56,12 +56,12 @@ def runs(root: Path) -> str:
 
 
 def not_run(root: Path) -> str:
-    """Return the runs of the params files that have no row in published/table.csv and are no further seed of one."""
+    """Return the full runs that have no row in published/table.csv and are no further seed of one."""
     published = {row["command"] for row in tables.read(root / "published" / "table.csv")}
     rows = []
     for address, entry in _entries(root).items():
         first = re.sub(r"-s\d+$", "-s0", address)
-        if not {f"dvc repro {address}", f"dvc repro {first}"} & published:
+        if address.startswith("full/") and not {f"dvc repro {address}", f"dvc repro {first}"} & published:
             rows.append([entry["notebook"], entry["task"], f"`dvc repro {address}`"])
     return table(["notebook", "task", "command"], rows)
 

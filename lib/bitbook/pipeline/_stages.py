@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,7 @@ from bitbook.pipeline import _notebook as notebook
 from bitbook.pipeline import _processes as processes
 from bitbook.pipeline import _provenance as provenance
 from bitbook.pipeline import _tables as tables
-from bitbook.pipeline._code_hash import PACKAGE
-from bitbook.pipeline._layout import Results, root
+from bitbook.pipeline._layout import Results, own_package, root
 from bitbook.pipeline._parameters import check
 from bitbook.pipeline._params import check_name, read_params
 
@@ -23,13 +23,24 @@ NETWORKS = "01_networks"  # the notebook of every `net` stage
 
 
 def clean(name: str) -> None:
-    """Make the cleaned copy of a notebook and the list of the code that it uses: what other stages depend on."""
+    """Make the cleaned copy of a notebook and the list of what it uses, code and tables: other stages depend on it."""
     path, folder = root() / "notebooks" / f"{name}.ipynb", root() / "results" / "notebooks"
     copy = notebook.clean(notebook.read(path))
     notebook.parameters(copy)  # a mistake there is said before anything has run
     write_atomically(folder / f"{name}.ipynb", notebook.text(copy))
-    write_atomically(folder / f"{name}.code.json", tables.to_json(notebook.modules(copy)))
+    write_atomically(folder / f"{name}.code.json", tables.to_json(_used(copy)))
     write_atomically(root() / "results" / "keys" / f"{name}.code.json", tables.to_json(name))
+
+
+def _used(copy: dict[str, Any]) -> dict[str, str]:
+    """Return the hashes of the modules that a notebook uses, and of the published tables where it reads them."""
+    used = notebook.modules(copy)
+    if '"published"' in notebook.code(copy):
+        folder = root() / "published"
+        paths = sorted([*folder.glob("*.csv"), *folder.glob("fronts/*.csv")])
+        data = b"".join(f"{path.name}\n".encode() + path.read_bytes() for path in paths)
+        used["published/"] = hashlib.sha256(data).hexdigest()[:16]
+    return used
 
 
 def data(task: str, params: Path) -> None:
@@ -67,6 +78,7 @@ def execute(kind: str, key: str, params: Path) -> None:
     where = params.resolve().relative_to(root()).parent
     address = f"{kind}@{key}" if where == Path() else f"{where}/dvc.yaml:{kind}@{key}"
     source = root() / "results" / "notebooks" / f"{name}.ipynb"
+    _check_code(source)
     stage = {
         "key": key,
         "notebook": str(source),
@@ -75,6 +87,17 @@ def execute(kind: str, key: str, params: Path) -> None:
         "command": f"dvc repro {address}",
     }
     execute(source, results.executed(key), parameters, stage=stage)
+
+
+def _check_code(source: Path) -> None:
+    """Raise where a cleaned notebook is missing, or the code it was cleaned with, which DVC records, is no more."""
+    recorded = source.with_suffix(".code.json")
+    remedy = f"run `dvc repro clean@{source.stem}` first"
+    if not (source.exists() and recorded.exists()):
+        raise FileNotFoundError(f"there is no {source.relative_to(root())} with its {recorded.name}: {remedy}")
+    before, now = json.loads(recorded.read_text()), _used(notebook.read(source))
+    if changed := sorted(name for name in {*before, *now} if before.get(name) != now.get(name)):
+        raise ValueError(f"{changed[0]} has changed since {source.name} was cleaned: {remedy}")
 
 
 def collect(params: Path) -> None:
@@ -107,22 +130,29 @@ def report(params: Path) -> None:
     write_atomically(results.folder / "report" / "pages.json", tables.to_json([page.key for page in pages]))
 
 
-def _use_own_code() -> None:
-    """Start again with the package of this checkout, where that is not the one that was imported.
+def use_own_code(arguments: Sequence[str]) -> None:
+    """Start the command again with the package of this checkout, where that is not the one that was imported.
 
-    `dvc exp run --queue` and `--temp` run in a checkout of their own, with code of their own.
+    `dvc exp run --queue` and `--temp` run in a checkout of their own, with code of their own; so does who changes into
+    another checkout than the one that is installed.
+
+    Args:
+        arguments: of the command.
+
+    Raises:
+        ValueError: where Python imports another package all the same.
     """
-    own = root() / "lib"
-    if (own / "bitbook" / "cli.py").exists() and not PACKAGE.samefile(own / "bitbook"):
-        if os.environ.get("PYTHONPATH", "").startswith(str(own)):
-            raise ValueError(f"{own} is not what Python imports, but {PACKAGE}: run the stage in another environment")
-        path = os.pathsep.join([str(own), *filter(None, [os.environ.get("PYTHONPATH")])])
-        command = [sys.executable, "-m", "bitbook.cli", *sys.argv[1:]]
-        os.execve(sys.executable, command, {**os.environ, "PYTHONPATH": path})
+    if (own := own_package()) is None:
+        return
+    folder, before = str(own.parent), os.environ.get("PYTHONPATH", "")
+    if before.split(os.pathsep)[0] == folder:
+        raise ValueError(f"{own} is not what Python imports all the same: use another environment")
+    path = os.pathsep.join([folder, *filter(None, [before])])
+    os.execve(sys.executable, [sys.executable, "-m", "bitbook.cli", *arguments], {**os.environ, "PYTHONPATH": path})
 
 
 def stage(kind: str, name: str | None, params: Path) -> None:
-    """Do what a stage of dvc.yaml does, all names checked before; under DVC, by the checkout's code, and die with it.
+    """Do what a stage of dvc.yaml does, all names checked before; under DVC, die with it.
 
     Args:
         kind: clean, data, net, run, collect or report.
@@ -134,13 +164,14 @@ def stage(kind: str, name: str | None, params: Path) -> None:
     # jsonschema would compile a grammar of addresses for two seconds, which no notebook holds.
     sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
     if "DVC_STAGE" in os.environ:
-        _use_own_code()
         processes.die_with_caller()
         name = name or os.environ["DVC_STAGE"].partition(f"{kind}@")[2]
     if kind == "collect":
         collect(params)
     elif kind == "report":
         report(params)
+    elif name is None:
+        raise ValueError(f"bitbook stage {kind} NAME: name what it is for")
     elif kind == "clean":
         clean(check_name(name, kind))
     elif kind == "data":

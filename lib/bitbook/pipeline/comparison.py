@@ -3,37 +3,81 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from bitbook.pipeline._equal_accuracy import needed
-from bitbook.pipeline._result_tables import NETWORKS, in_words
+from bitbook.pipeline._compared import results_table
+from bitbook.pipeline._equal_accuracy import fronts, needed
+from bitbook.report import words
 
 _SETTING = re.compile(r",? *([\d.]+x\b|[kK]=\d+|gamma [\d.]+|\d+ epochs|short\b|GPU|least F1 loss|[\d,]+ weights)")
 RIVALS = {"k-means": "k-means codebooks, trained", "uniform": "uniform grid, trained"}  # peers that we train ourselves
 LOSSES = (0.005, 0.01, 0.02, 0.05)
-# Each method's steps from the baseline on, each with those before it unless said: task, families of variants.
+TOGETHER = {"mnist": ("mnist", "mnist-relu-crop2")}  # LeNet-5s that differ by two ReLUs
+BASELINE = ("moea", "baseline")
+CODERS = {"fixed-length indices": "fixed_bytes", "+ Huffman code": "huffman_bytes", "+ our entropy coder": "file_bytes"}
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """What a method's steps bring on a task at a loss: each step by the run and variant of its front, or its family.
+
+    coded: the front whose indices are counted with each of CODERS first. chained: each step has those before it.
+    """
+
+    task: str
+    loss: float
+    coded: tuple[str, str] | None
+    steps: Mapping[str, tuple[str, str] | str]
+    chained: bool = True
+
+
 ATTRIBUTION = {
-    "moea_bins": ("cifar10", ("one grid step", "bins, plain", "bins, re-estimated", "bins, GPTQ rounding", "search")),
-    "dpnet": (
-        "cifar10",
-        (
-            *("one grid step", "no training, one K, re-estimated", "no training, one K, GPTQ rounding"),
-            *("no training, bit budget", "combined"),
-        ),
+    "MOEA bins": Attribution(
+        *("cifar10", 0.01, ("moea", "bins, plain")),
+        {
+            "+ batch norms re-estimated": ("moea", "bins, re-estimated"),
+            "+ GPTQ rounding": ("moea", "bins, compensated"),
+            "+ a step for each layer, searched": ("search", "search"),
+        },
     ),
-    "dpnet, trained instead": ("cifar10", ("untrained", *RIVALS.values(), "DPR", "DPQ", "DPQ + centroids trained")),
-    "permuted_vq": ("cifar10", ("one grid step", "ablation identity", "ablation annealed", "outputs", "tuned")),
-    "admm": ("mnist-relu-crop2", ("one grid step", "pruned", "clustered")),
-    "self_compression": ("mnist", ("one grid step", "depth", "entropy")),
+    "DP-Net": Attribution(
+        *("cifar10", 0.01, ("dpnet", "one K, re-estimated")),
+        {
+            "+ GPTQ rounding": ("dpnet", "one K, compensated"),
+            "+ bits for each layer within a budget": ("dpnet", "budget"),
+            "+ pruning and retraining": "combined",
+        },
+    ),
+    "DP-Net, trained with a fixed K": Attribution(
+        *("cifar10", 0.01, None),
+        {name: name for name in ("untrained", *RIVALS.values(), "DPR", "DPQ", "DPQ + centroids trained")},
+        chained=False,
+    ),
+    "permuted VQ": Attribution(
+        *("cifar10", 0.02, None),
+        {
+            "no permutation": "ablation identity",
+            "+ permuted, annealed": "ablation annealed",
+            "+ rounded for the outputs": "outputs",
+            "+ fine-tuned": "tuned",
+        },
+    ),
+    "ADMM": Attribution("mnist", 0.01, None, {"pruned": "pruned", "+ clustered": "clustered"}),
+    "self-compression": Attribution(
+        *("cifar10", 0.01, None),
+        {RIVALS["uniform"]: RIVALS["uniform"], "depths charged": "depth", "entropy charged": "entropy"},
+        chained=False,
+    ),
 }
 
 
 def family(method: str, variant: str) -> str:
     """Return what a variant is without its setting, such as its ratio, in the field's words."""
-    name = in_words(_SETTING.sub("", variant))
+    name = words.variant(_SETTING.sub("", variant))
     trained = ", long" if "GPU" in variant else ""
     return "one grid step" if method == "baseline" else RIVALS.get(name, name) + trained
 
@@ -42,16 +86,18 @@ def points(published: Path, task: str) -> pd.DataFrame:
     """Return every result on a task: ours, peers measured by us, and what others report.
 
     Columns: method, family, kind ("ours", "measured" or "quoted"), file_bytes, top1 (a mean over seeds), std, epochs,
-    float_value. Ours are rows of table.csv, the others claims with both a value and bytes.
+    float_value. Ours are rows of table.csv, the others claims with both a value and bytes. Tasks that belong TOGETHER
+    are taken as one.
     """
-    rows = pd.read_csv(published / "table.csv").query("task == @task and metric == 'top1'")
+    rows = pd.read_csv(published / "table.csv").query("metric == 'top1'")
+    rows = rows[rows.task.isin(TOGETHER.get(task, (task,)))]
     rows = rows.assign(family=[family(*names) for names in zip(rows.method, rows.variant, strict=True)], kind="ours")
     peers = rows.family.isin(RIVALS.values()) | rows.method.eq("baseline")
     rows.loc[peers, "kind"] = "measured"
-    rows["method"] = rows.method.where(~rows.family.isin(RIVALS.values()), rows.family)
+    rows["method"] = rows.method.where(~rows.family.isin(RIVALS.values()), rows.family).map(words.method)
     rows = rows.rename(columns={"value_mean": "top1", "value_std": "std"})
     claims = pd.read_csv(published / "claims.csv").query("task == @task and metric == 'top1' and method != 'float'")
-    claims = claims[claims.kind.isin(["peer", "rival", "sister"]) & claims.paper_bytes.notna()]
+    claims = claims[claims.kind.isin(["peer", "rival", "sister", "reimplementation"]) & claims.paper_bytes.notna()]
     quoted = ["measured" if kind == "peer" else "quoted" for kind in claims.kind]
     fitted = claims.claim.str.contains("re-estimated").map({True: ", re-estimated", False: ""})
     names = claims.method + fitted
@@ -67,13 +113,15 @@ def _title(method: str, name: str) -> str:
 def least_bytes(found: pd.DataFrame, losses: Sequence[float] = LOSSES) -> pd.DataFrame:
     """Return what each family needs at a loss of so many points (rows: families, columns: losses), in words.
 
-    Each family is interpolated as in the table of NNCodec; "at most" where its smallest file is better than asked for,
-    empty where it does not get there.
+    The loss is to the family's own float network. Each family is interpolated as in the table of NNCodec; "≤" where its
+    smallest file is better than asked for, empty where it does not reach the accuracy.
     """
-    level, table = found.float_value.max(), {}
+    highest, table = found.float_value.max(), {}
     for (method, name), rows in found[found.kind != "quoted"].groupby(["method", "family"], sort=False):
+        level = rows.float_value.fillna(highest).max()
         table[_title(method, name)] = [needed([rows.sort_values("file_bytes")], level - loss) for loss in losses]
-    return pd.DataFrame(table, index=[f"{100 * loss:g} point{'s' * (loss != 0.01)}" for loss in losses]).T
+    columns = [f"{100 * loss:g} point{'s' * (loss != 0.01)}" for loss in losses]
+    return pd.DataFrame(table, index=columns).T.map(lambda cell: cell and (cell[0], cell[1].replace("at most", "≤")))
 
 
 def epochs(found: pd.DataFrame) -> pd.Series:
@@ -87,55 +135,59 @@ def epochs(found: pd.DataFrame) -> pd.Series:
     )
 
 
-def in_sentences(task: str, needs: pd.DataFrame) -> list[str]:
-    """Return who needs least at each loss, by how much, and who does not get there, as the table has it."""
+def in_sentences(needs: pd.DataFrame) -> list[str]:
+    """Return who needs least at each loss, by how much, and who does not reach it, as the table has it."""
     said = []
-    where = NETWORKS.get(task, task)
     for loss, cells in needs.items():
         reached = sorted((cell, name) for name, cell in cells.items() if cell)
         if not reached:
-            said.append(f"{where}, {loss} below the float network: nothing gets there.")
+            said.append(f"{loss} below the float network: no file reaches it.")
             continue
         (best, text), first = reached[0]
-        sentence = f"{where}, {loss} below the float network: {first} needs least, {text} bytes"
-        for (size, words), name in reached[1:2]:
-            sentence += f"; {name} is next with {words} ({size / best - 1:+.0%})"
+        sentence = f"{loss} below the float network: {first} needs least, {text} bytes"
+        for (size, need), name in reached[1:2]:
+            sentence += f"; {name} is next with {need} ({size / best - 1:+.0%})"
         missed = [name for name, cell in cells.items() if not cell]
-        said.append(f"{sentence}; {len(missed)} of {len(cells)} do not get there." if missed else f"{sentence}.")
+        said.append(f"{sentence}; {len(missed)} of {len(cells)} do not reach it." if missed else f"{sentence}.")
     return said
 
 
-def attribution(published: Path, method: str, loss: float = 0.01) -> tuple[dict[str, float], list[str]]:
-    """Return the bytes that each step of a method needs at a loss, and the steps that have no row or do not get there.
+def attribution(published: Path, name: str) -> tuple[dict[str, float], float | None, list[str]]:
+    """Return the bytes that each step needs at the loss, those of the baseline, and the steps without a number.
 
-    Every step has the same coder; the baseline is one grid step for the whole network with batch norms re-estimated.
+    Every step but the first has the same coder; the baseline is one grid step for the whole network with batch norms
+    re-estimated.
     """
-    task, steps = ATTRIBUTION[method]
-    found = points(published, task)
-    sizes: dict[str, float] = {}
-    gaps = []
-    for step in steps:
-        rows = found[(found.family == step) | found.family.str.startswith(f"{step},")]
-        rows = rows[~rows.family.str.endswith(", long")]
-        size = needed([rows.sort_values("file_bytes")], found.float_value.max() - loss) if len(rows) else None
-        if size:
-            sizes[step] = size[0]
+    asked = ATTRIBUTION[name]
+    found = points(published, asked.task)
+
+    def size(step: tuple[str, str] | str, column: str = "file_bytes") -> float | None:
+        if isinstance(step, tuple):
+            seeds = [front.assign(file_bytes=front[column]) for front in fronts(published, asked.task, *step)]
         else:
-            gaps.append(f"{step}: {'does not get there' if len(rows) else 'not run'}")
-    return sizes, gaps
+            named = (found.family == step) | found.family.str.startswith(f"{step},")
+            seeds = [found[named & ~found.family.str.endswith(", long")].sort_values("file_bytes")]
+        seeds = [rows for rows in seeds if len(rows)]
+        reached = needed(seeds, found.float_value.max() - asked.loss)
+        return reached and reached[0]
 
-
-def coder_steps(published: Path, run: str, variant: str, loss: float, level: float) -> dict[str, float]:
-    """Return the bytes of one variant's front at a loss, with indices of fixed length, Huffman codes, and our coder."""
-    front = pd.read_csv(published / "fronts" / f"{run}.csv").query("variant == @variant").sort_values("file_bytes")
-    coders = {"fixed length": "fixed_bytes", "Huffman": "huffman_bytes", "zero-order entropy": "entropy_bytes"}
-    coders |= {"this coder, whole file": "file_bytes"}
-    sizes = {name: needed([front.assign(file_bytes=front[column])], level - loss) for name, column in coders.items()}
-    return {name: size[0] for name, size in sizes.items() if size}
+    sizes = {label: size(asked.coded, column) for label, column in CODERS.items()} if asked.coded else {}
+    sizes |= {label: size(step) for label, step in asked.steps.items()}
+    gaps = [label.removeprefix("+ ") for label, bytes_ in sizes.items() if bytes_ is None]
+    return {label: bytes_ for label, bytes_ in sizes.items() if bytes_}, size(BASELINE), gaps
 
 
 def tasks(published: Path) -> list[str]:
     """Return the tasks of real data with results of two methods and more, in the order of the pages."""
-    rows = pd.read_csv(published / "table.csv").query("task != 'digits'")
-    counts = rows.groupby("task").method.nunique()
-    return [task for task in [*NETWORKS, *sorted(set(counts.index) - set(NETWORKS))] if counts.get(task, 0) > 1]
+    rows = pd.read_csv(published / "table.csv").query("task not in ['digits', 'mnist-relu']")
+    joined = {task for group in TOGETHER.values() for task in group[1:]}
+    names = [*words.NETWORKS, *sorted(set(rows.task) - set(words.NETWORKS))]
+    known = [task for task in names if task in set(rows.task) - joined]
+    return [task for task in known if points(published, task).method.nunique() > 1]
+
+
+def alone(published: Path, compared: Collection[str]) -> pd.DataFrame:
+    """Return the results on real networks that no figure shows: networks with one method, as pages show them."""
+    rows = pd.read_csv(published / "table.csv", dtype=str, keep_default_na=False)
+    shown = {"digits", *compared, *(task for group in TOGETHER.values() for task in group)}
+    return results_table(rows[~rows.task.isin(shown)].to_dict("records"), named=True)

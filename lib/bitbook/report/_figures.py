@@ -26,6 +26,7 @@ def training_curves(history: Mapping[str, Sequence[float]]) -> list[Axes]:
     for axis, (name, values) in zip(axes, history.items(), strict=True):
         axis.plot(range(1, len(values) + 1), values)
         axis.set(xlabel="epoch", title=name)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     return axes
 
 
@@ -57,15 +58,18 @@ def weight_histogram(weights: np.ndarray, values: np.ndarray, counts: np.ndarray
     right.vlines(values, 0, counts / counts.sum(), color=COLOURS[1], linewidth=2)
     right.yaxis.set_major_formatter(PercentFormatter(1))
     right.xaxis.set_major_locator(MaxNLocator(6))
-    right.set(xlabel="centroid", ylabel="weights", title=f"{len(values)} centroids", xlim=left.get_xlim())
+    right.set(xlabel="centroid", ylabel="share of weights", title=f"{len(values)} centroids", xlim=left.get_xlim())
     return right
 
 
 def drift(weights: Mapping[str, np.ndarray], values: np.ndarray, *, title: str = "") -> list[Axes]:
     """Draw how one layer's weights lie at several times, a panel each, and centroids as dashed lines."""
-    axes = figure(columns=len(weights), width=2.6 * len(weights), height=2.4)
+    columns, rows = min(4, len(weights)), -(-len(weights) // 4)
+    axes = figure(columns=columns, rows=rows, width=2.6 * columns, height=2.4 * rows)
     span = max(float(np.abs(tensor).max()) for tensor in weights.values())
-    for axis, (name, tensor) in zip(axes, weights.items(), strict=True):
+    for axis in axes[len(weights) :]:
+        axis.set_axis_off()
+    for axis, (name, tensor) in zip(axes, weights.items(), strict=False):
         axis.hist(tensor.ravel(), bins=np.linspace(-span, span, 121).tolist(), color=COLOURS[0], linewidth=0)
         for value in values:
             axis.axvline(value, color=COLOURS[1], linestyle="--", linewidth=1)
@@ -83,12 +87,13 @@ def fronts(
     level: tuple[str, float] | None = None,
     percent: bool = True,
     joined: bool = True,
+    logarithmic: bool = False,
     ylim: tuple[float | None, float | None] | None = None,
 ) -> Axes:
     """Draw quality against size: a line for each front, marks for points of others, a level for the float network.
 
     curves, points: (bytes (n,), values (n,)) by name. percent: the values are fractions of 1; otherwise the axis is
-    logarithmic. joined: whether lines join the points of a curve.
+    logarithmic. joined: whether lines join the points of a curve. logarithmic: the axis of bytes is.
     """
     (axis,) = figure(height=4)
     marks = "." if len(curves) <= 4 else "o^svPX*"  # many curves differ by more than their colours
@@ -104,9 +109,32 @@ def fronts(
     else:
         axis.set_yscale("log")
     axis.xaxis.set_major_formatter(KILO)
+    if logarithmic:
+        _logarithmic_bytes(axis)
     axis.set(xlabel="file, kB", ylabel=ylabel, ylim=ylim)
-    axis.legend(frameon=False)
+    _legend(axis)
     return axis
+
+
+def _legend(axis: Axes, *, most: int = 6) -> None:
+    """Name what is drawn: within the axes, or below them where a long list would hide it."""
+    drawn: Any = axis.figure
+    entries = axis.get_legend_handles_labels()
+    if len(entries[1]) <= most:
+        axis.legend(frameon=False)
+        return
+    drawn.legend(*entries, loc="outside lower center", ncols=3, frameon=False, fontsize="small")
+    drawn.set_figheight(drawn.get_figheight() + 0.22 * -(-len(entries[1]) // 3))
+
+
+def _logarithmic_bytes(axis: Axes) -> None:
+    axis.set_xscale("log")
+    low, high = axis.get_xlim()
+    wide, narrow = [1, 2, 5], [1, 1.5, 2, 3, 4, 5, 7]
+    subs = wide if high > 20 * low else narrow if high > 3 * low else np.arange(1, 10, 0.5).tolist()
+    axis.xaxis.set_major_locator(LogLocator(subs=subs))
+    axis.xaxis.set_minor_formatter(NullFormatter())
+    axis.xaxis.set_major_formatter(KILO)
 
 
 def comparison(points: pd.DataFrame, *, title: str = "", within: float = 0.06) -> Axes:
@@ -116,13 +144,14 @@ def comparison(points: pd.DataFrame, *, title: str = "", within: float = 0.06) -
     colour, a family a line; hollow marks are files without retraining. Peers are black where measured here and grey
     crosses where quoted. within: the loss down to which is drawn.
     """
-    (axis,) = figure(width=8.4, height=4.4)
+    (axis,) = figure(width=8.4, height=5)
     level = points.float_value.max()
     ours = points[points.kind == "ours"]
     for (method, rows), colour in zip(ours.groupby("method", sort=False), COLOURS, strict=False):
         axis.plot([], [], "o-", color=colour, label=method)
         for _, line in rows.sort_values("file_bytes").groupby("family", sort=False):
-            axis.errorbar(line.file_bytes, line.top1, line["std"].fillna(0), color=colour, linewidth=0.8, alpha=0.8)
+            axis.plot(line.file_bytes, line.top1, color=colour, linewidth=0.6, alpha=0.5)
+            axis.errorbar(line.file_bytes, line.top1, line["std"].fillna(0), color=colour, linewidth=0, elinewidth=1.2)
             for trained, dots in line.groupby(line.epochs > 0):
                 axis.plot(
                     dots.file_bytes, dots.top1, "o", color=colour, mfc=colour if trained else "white", markersize=5
@@ -137,16 +166,15 @@ def comparison(points: pd.DataFrame, *, title: str = "", within: float = 0.06) -
             if kind == "measured"
             else {"color": "0.5", "linewidth": 0, "mfc": "white"}
         )
-        label = "baseline: one grid step" if name == "baseline" else f"{name}, {kind}"
+        label = "baseline: one grid step" if name == "baseline" else f"{name} ({kind})"
         axis.plot(line.file_bytes, line.top1, marker=mark, markersize=5, label=label, **style)
     axis.axhline(level, color="0.5", linestyle="--", linewidth=1, label="float network", zorder=0)
     limits = (level - within, min(1, level + 0.15 * within))
-    axis.set(xscale="log", xlabel="file, kB", ylabel="top-1", title=title, ylim=limits)
-    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axis.xaxis.set_minor_formatter(NullFormatter())
-    axis.xaxis.set_major_formatter(KILO)
+    shown = points[points.top1 > limits[0]].file_bytes
+    axis.set(xlabel="file, kB", ylabel="top-1", title=title, ylim=limits, xlim=(0.9 * shown.min(), 1.1 * shown.max()))
+    _logarithmic_bytes(axis)
     axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
-    axis.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
+    _legend(axis)
     return axis
 
 
@@ -157,10 +185,12 @@ def lines(
     (axis,) = figure()
     for name, values in curves.items():
         axis.plot(x, values, label=name)
+    if np.issubdtype(np.asarray(x).dtype, np.integer):
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     if kilo:
         axis.yaxis.set_major_formatter(KILO)
     axis.set(xlabel=xlabel, ylabel=ylabel, title=title, ylim=(0, None))
-    axis.legend(frameon=False)
+    _legend(axis)
     return axis
 
 
@@ -193,14 +223,15 @@ def bars(values: Mapping[str, float], *, xlabel: str, title: str = "") -> Axes:
     return axis
 
 
-def matrices(panels: Mapping[str, np.ndarray]) -> list[Axes]:
-    """Draw matrices side by side, on one scale of colours about zero."""
+def matrices(panels: Mapping[str, np.ndarray], *, label: str) -> list[Axes]:
+    """Draw matrices side by side, on one scale of colours about zero, whose quantity is `label`."""
     axes = figure(columns=len(panels), width=3.4 * len(panels), height=3.4)
     extent = max(np.abs(panel).max() for panel in panels.values())
     for axis, (title, panel) in zip(axes, panels.items(), strict=True):
-        axis.imshow(panel, cmap="RdBu", vmin=-extent, vmax=extent)
+        picture = axis.imshow(panel, cmap="RdBu", vmin=-extent, vmax=extent)
         axis.set(title=title, xticks=[], yticks=[])
         axis.grid(visible=False)
+    axes[0].figure.colorbar(picture, ax=axes, shrink=0.8, label=label)
     return axes
 
 
@@ -263,7 +294,7 @@ def merged_bins(
     axis.axhline(0, color="0.3", linewidth=0.8)
     axis.set_yscale("symlog", linthresh=1e-4)
     axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{abs(value):.2%}"))
-    axis.set(xlabel="centroid", ylabel="weights", title=title)
+    axis.set(xlabel="centroid", ylabel="share of weights", title=title)
     axis.legend(frameon=False)
     return axis
 
@@ -281,18 +312,29 @@ def layer_shares(shares: Mapping[str, np.ndarray], sizes: np.ndarray, *, xlabel:
     return axis
 
 
-def waterfall(steps: Mapping[str, float], *, title: str = "") -> Axes:
-    """Draw what is left after each step, in bytes, and what the step took off or added, from the top."""
+def waterfall(
+    steps: Mapping[str, float], *, title: str = "", baseline: float | None = None, chained: bool = True
+) -> Axes:
+    """Draw the bytes that are left after each step, and what the step took off or added, from the top.
+
+    baseline: bytes of a dashed line, which each step is compared with. chained: each step has those before it.
+    """
     (axis,) = figure(height=0.8 + 0.42 * len(steps))
     names, left = list(steps), np.array(list(steps.values()))
-    before = np.concatenate([left[:1], left[:-1]])
+    before = np.concatenate([left[:1], left[:-1]]) if chained else left
     axis.barh(names, np.minimum(left, before), color=COLOURS[0])
     axis.barh(names, np.abs(before - left), left=np.minimum(left, before), color=COLOURS[1], alpha=0.5)
     for row, (now, then) in enumerate(zip(left, before, strict=True)):
-        change = f" ({now / then - 1:+.1%})" if row else ""
-        axis.text(max(now, then), row, f" {now / 1000:.4g} kB{change}", va="center")
+        change = f" ({now / then - 1:+.1%})" if row and chained else ""
+        against = f"; {now / baseline - 1:+.0%} to the baseline" if baseline else ""
+        axis.text(max(now, then, baseline or 0), row, f" {now / 1000:,.1f} kB{change}{against}", va="center")
+    if baseline:
+        label = f"baseline, one grid step: {baseline / 1000:,.1f} kB"
+        axis.axvline(baseline, color="0.3", linestyle="--", linewidth=1, label=label)
+        axis.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1.0), fontsize="small")
     axis.invert_yaxis()
     axis.xaxis.set_major_formatter(KILO)
-    axis.set(xlabel="kB", title=title, xlim=(0, 1.4 * left.max()))
+    axis.set(xlabel="kB", xlim=(0, (2.1 if baseline else 1.4) * max(left.max(), baseline or 0)))
+    axis.figure.suptitle(title, x=0.01, ha="left")
     axis.grid(axis="y", visible=False)
     return axis

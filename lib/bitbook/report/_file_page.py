@@ -36,12 +36,15 @@ def page(compressed: Compressed, name: str, *, links: Mapping[str, str] | None =
     weights = sum(math.prod(code.shape) for code in compressed.codes.values())
     bounds = {part: sum(row.bound for row in ledger.rows if row.part == part) for part in ledger.by_part()}
     layers, sizes = list(_layers(compressed)), list(_sizes(compressed))
+    specification: Mapping[str, Any] = compressed.specification
+    whole = specification["arguments"]["of"] if specification.get("factory") == "shrunk" else specification
     return environment.get_template("file.html").render(
         name=name,
         links=links,
         file=compressed,
-        specification=json.dumps(compressed.specification, default=dict, indent=1, sort_keys=True),
-        network=compressed.specification.get("factory") or compressed.specification.get("class"),
+        specification=json.dumps(specification, default=dict, indent=1, sort_keys=True),
+        network=whole.get("factory") or whole.get("class"),
+        shrunk=whole is not specification,
         size=len(data),
         checksum=data[-8:].hex(),
         weights=weights,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import re
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,16 +11,20 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 import numpy as np
 
 from bitbook.codes import load
+from bitbook.report import _words as words
 from bitbook.report._file_page import page
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from nbformat import NotebookNode
 
 TEMPLATES = Path(__file__).parent / "pages"
+LOSS = 0.12  # down to which files are drawn
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,13 @@ def body_of(notebook: NotebookNode) -> str:
         def block_math(self, body: str) -> str:
             return mathml(body, "block")
 
+        def image(self, text: str, url: str, title: str | None = None) -> str:
+            name = unquote(url).removeprefix("attachment:")
+            pasted = url.startswith("attachment:")
+            if pasted and not self.attachments.get(name):
+                return f"<em>{escape(text)}: the pasted image is lost</em>"
+            return super().image(text, f"attachment:{name}" if pasted else url, title)
+
     @pass_context
     def markdown(context: Any, source: str) -> str:
         attachments = context["cell"].get("attachments", {})
@@ -103,45 +115,62 @@ def _code_colours() -> str:
 
 
 def _scalars(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in metrics.items() if not isinstance(value, Mapping | list)}
+    """Return the numbers among metrics, accuracies as percentages."""
+    scalars = {name: value for name, value in metrics.items() if not isinstance(value, Mapping | list)}
+    return {name: percent(value) if name in words.METRICS else number(value) for name, value in scalars.items()}
 
 
-def _overview(rows: Sequence[Mapping[str, str]]) -> dict[str, Any]:
-    """Return a figure for each task: the value of every file against its bytes, methods by colour."""
+def _overview(methods: Mapping[str, Sequence[Mapping[str, str]]]) -> Figure:
+    """Draw the value of every file of a task against its bytes, methods by colour."""
     from bitbook.report import figures
 
-    drawn = {}
-    for task in dict.fromkeys(row["task"] for row in rows):
-        own = [row for row in rows if row["task"] == task]
-        points = {}
-        for method in dict.fromkeys(row["method"] for row in own):
-            pairs = [(float(row["file_bytes"]), float(row["value_mean"])) for row in own if row["method"] == method]
-            sizes, values = np.array(pairs).T
-            points[method] = (sizes, values)
-        level = max(float(row["float_value"]) for row in own)
-        limits, label = (level - 0.12, level + 0.01), f"{own[0]['metric']}, {task}"
-        axis = figures.fronts(points, ylabel=label, joined=False, level=("float network", level), ylim=limits)
-        drawn[task] = axis.figure
+    points = {}
+    for method, rows in methods.items():
+        sizes, values = np.array([(float(row["file_bytes"]), float(row["value_mean"])) for row in rows]).T
+        points[words.method(method)] = (sizes, values)
+    level = max(float(row["float_value"]) for rows in methods.values() for row in rows)
+    lowest = min(values.min() for _, values in points.values())
+    limits, label = (max(lowest - 0.01, level - LOSS), min(level + 0.01, 1.002)), words.metric(rows[0]["metric"])
+    named = ("float network", level)
+    options: dict[str, Any] = {"joined": False, "logarithmic": True, "level": named, "ylim": limits}
+    drawn: Any = figures.fronts(points, ylabel=f"{label} on the test set", **options).figure
+    drawn.set_figwidth(5.4)  # its text is read on a phone's width too
     return drawn
 
 
+def _place(row: Mapping[str, str]) -> tuple:
+    """Return a key that sorts rows as pages show them, numbers in names by their value."""
+    known = list(words.NETWORKS)
+    place = known.index(row["task"]) if row["task"] in known else len(known)
+    parts = re.split(r"(\d+)", words.variant(row["variant"]).replace(",", ""))
+    return place, row["task"], row["method"], [int(part) if i % 2 else part for i, part in enumerate(parts)]
+
+
 def write_report(
-    folder: Path, *, pages: Iterable[Page], rows: Sequence[Mapping[str, str]], first: Sequence[Mapping[str, str]] = ()
+    folder: Path,
+    *,
+    pages: Iterable[Page],
+    rows: Sequence[Mapping[str, str]],
+    first: Sequence[Mapping[str, str]] = (),
+    files: Path | None = None,
 ) -> None:
     """Write index.html, a page for each notebook, each task and method and each file, figures and a style sheet.
 
     Args:
-        folder: where they go, replacing it. Files that rows name stand beside it and have a page where they exist.
+        folder: where they go, replacing it.
         pages: an executed notebook for each.
         rows: the table of results, as its CSV has it.
         first: those of the rows that open the index; ten are shown.
+        files: the folder that the rows' files are relative to, the one around `folder` by default. A row whose file
+            exists there leads to a page about it.
     """
     import matplotlib.pyplot as plt
     import nbformat
     from jinja2 import Environment, FileSystemLoader
 
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"number": number, "percent": percent}
+    environment.filters |= {"number": number, "percent": percent, "capital": words.capital}
+    environment.filters |= {f.__name__: f for f in (words.network, words.method, words.metric, words.variant)}
     shutil.rmtree(folder, ignore_errors=True)
     for part in ("figures", "files"):
         (folder / part).mkdir(parents=True)
@@ -149,10 +178,6 @@ def write_report(
     def write(name: str, template: str, **values: Any) -> None:
         (folder / name).write_text(environment.get_template(template).render(**values), encoding="utf-8")
 
-    overview = _overview(rows)
-    for task, drawn in overview.items():
-        drawn.savefig(folder / "figures" / f"{task}.svg", metadata={"Date": None})
-        plt.close(drawn)
     entries: dict[str, dict[str, Any]] = {}
     for shown in pages:
         notebook = nbformat.read(shown.notebook, as_version=4)
@@ -163,38 +188,47 @@ def write_report(
             (folder / entry["figures"][-1][0]).write_bytes(png)
         write(f"{shown.key}.html", "page.html", entry=entry, body=body_of(notebook))
         entries[shown.key] = entry
-    linked = [dict(row) | _links(row, folder, entries) for row in rows]
-    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for row in linked:
-        groups.setdefault((row["task"], row["method"]), []).append(row)
-    for (task, method), own in groups.items():
+    linked = [dict(row) | _links(row, folder, files or folder.parent, entries) for row in rows]
+    tasks: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    for row in sorted(linked, key=_place):
+        tasks.setdefault(row["task"], {}).setdefault(row["method"], []).append(row)
+    drawn = [task for task, methods in tasks.items() if sum(map(len, methods.values())) > 2]
+    for task in drawn:
+        overview = _overview(tasks[task])
+        overview.savefig(folder / "figures" / f"{task}.svg", metadata={"Date": None})
+        plt.close(overview)
+    for task, method, own in ((task, *group) for task, methods in tasks.items() for group in methods.items()):
         runs = [entries[key] for key in dict.fromkeys(row["key"] for row in own) if key in entries]
         write(f"{task}.{method}.html", "method.html", task=task, method=method, rows=own, entries=runs)
-    opening = [row for row, plain in zip(linked, rows, strict=True) if plain in first][:10]
-    listed = {"entries": list(entries.values()), "groups": groups, "first": opening, "tasks": list(overview)}
-    write("index.html", "index.html", **listed)
+    opening = [row for plain in first for row, other in zip(linked, rows, strict=True) if plain == other][:10]
+    write("index.html", "index.html", entries=list(entries.values()), tasks=tasks, drawn=drawn, first=opening)
     style = (TEMPLATES / "style.css").read_text(encoding="utf-8")
     (folder / "style.css").write_text(f"{style}\n{_code_colours()}\n", encoding="utf-8")
 
 
-def _links(row: Mapping[str, str], folder: Path, entries: Mapping[str, Any]) -> dict[str, str]:
+def _links(row: Mapping[str, str], folder: Path, files: Path, entries: Mapping[str, Any]) -> dict[str, str]:
     """Return where a row's notebook and the page of its file are, which is written; nothing for what is not there."""
-    file, key = Path(row["file"]), Path(row["file"]).parent.name
-    href = f"files/{key}-{file.stem}.html" if (folder.parent / file).exists() else ""
+    file = files / row["file"]
+    key = row.get("command", "").partition("@")[2] or file.parent.name
+    href = f"files/{key}-{file.stem}.html" if row["file"] and file.exists() else ""
     if href:
-        links = {"home": "../index.html", "file": f"../../{file}"}
-        html = page(load(folder.parent / file), f"{key}, {row['variant']}", links=links)
-        (folder / href).write_text(html, encoding="utf-8")
+        name = f"{words.network(row['task'])}: {words.method(row['method'])}, {words.variant(row['variant'])}"
+        links = {"home": "../index.html", "file": os.path.relpath(file, folder / "files")}
+        (folder / href).write_text(page(load(file), words.capital(name), links=links), encoding="utf-8")
     return {"key": key, "notebook": f"{key}.html" if key in entries else "", "href": href}
 
 
 def number(value: Any) -> str:
-    """Return a number as people read it: thousands apart, four significant digits; anything else as it is."""
+    """Return a number as people read it: thousands apart, four significant digits; lists joined; else as it is."""
+    if isinstance(value, list):
+        return ", ".join(map(number, value)) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     try:
         value = float(value)
     except (TypeError, ValueError):
         return "" if value is None else str(value)
-    return f"{value:,.0f}" if value == int(value) else f"{value:,.4g}"
+    return f"{value:,.0f}" if value == int(value) or abs(value) >= 1000 else f"{value:.4g}"
 
 
 def percent(value: Any) -> str:

@@ -141,6 +141,22 @@ def test_the_file_computes_what_the_trained_network_does(tmp_path):
         assert torch.allclose(loaded(float_images), expected, atol=5e-3)  # batch norms and biases are float16 in a file
 
 
+@pytest.mark.parametrize("fixed", [True, False])
+def test_exponents_stay_where_they_became_whole_if_they_are_to(fixed):
+    network = networks.build(NETWORKS["digits"][0], seed=0)
+    x, labels, seen = images((1, 8, 8)), torch.arange(48) % 10, []
+
+    def watch(epoch, current):
+        layers = training.attached(current, sc.LearnedDepth).values()
+        seen.append((torch.cat([layer.exponent() for layer in layers]), all(layer.whole for layer in layers)))
+
+    scheme = sc.SelfCompression(gamma=2.0, depth=4.0, learning_rate=2.0, epsilon=1e-8, every=0, fixed_exponents=fixed)
+    training.fit(network, x, labels, RECIPE, seed=0, scheme=scheme, callback=watch, progress=False)
+    assert [whole for _, whole in seen] == [False, False, True, True, True]
+    assert torch.equal(seen[2][0], seen[2][0].round()) and not torch.equal(seen[1][0], seen[1][0].round())
+    assert torch.equal(seen[2][0], seen[4][0]) == fixed
+
+
 @pytest.mark.parametrize(
     ("options", "recipe", "fault"),
     [

@@ -31,10 +31,12 @@ class SelfCompression(training.Scheme):
     Adam; a high epsilon makes their steps follow the gradients' size, so that channels are not forgotten at once.
     weight_epsilon: of all else. push: how far biases behind empty channels move towards zero in a step; at least the
     recipe's learning rate, or Adam undoes it. every: epochs between two removals; 0 for none. union: see `leaving`.
-    whole_from: share of the training after which exponents are whole numbers, which the file needs. whole_depths:
-    whether bit depths are whole all along.
+    whole_from: share of the training after which exponents are whole numbers, which the file needs. fixed_exponents:
+    whether they then stay as they are, while the weights learn to live with them; otherwise a step of a layer may still
+    double or halve. whole_depths: whether bit depths are whole all along.
 
-    learning_rate, epsilon and weight_epsilon are the paper's; every, push, depth and whole_from are our choice.
+    learning_rate, epsilon and weight_epsilon are the paper's; every, push, depth, whole_from and fixed_exponents are
+    our choice.
     """
 
     gamma: float
@@ -47,6 +49,7 @@ class SelfCompression(training.Scheme):
     every: int = 1
     union: bool = True
     whole_from: float = 0.5
+    fixed_exponents: bool = True
     whole_depths: bool = False
 
     def check(self, recipe: training.Recipe) -> None:
@@ -98,6 +101,8 @@ class SelfCompression(training.Scheme):
         """Keep depths at or above zero and every layer alive, and bring biases behind empty channels to zero."""
         for name, layer in training.attached(network, LearnedDepth).items():
             layer.whole.fill_(step >= self.whole_from * steps)
+            if self.fixed_exponents and layer.whole:
+                layer.exponents.round_()  # where they stood: what momentum is left moves them by less than a half
             if layer.depths.requires_grad:
                 layer.depths.clamp_min_(0)
                 strongest = layer.depths.argmax()
