@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import matplotlib.pyplot as plt
-from matplotlib import cycler
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 
@@ -12,7 +11,7 @@ COLOURS = [to_rgb(f"#{colour}") for colour in _HEX.split()]
 # seaborn's style "whitegrid", by hand: importing it takes longer than drawing a figure, for the statistics behind it.
 STYLE = {
     "axes.axisbelow": True, "axes.edgecolor": ".8", "axes.grid": True, "axes.labelcolor": ".15", "axes.labelsize": 10.8,
-    "axes.linewidth": 1.25, "axes.prop_cycle": cycler(color=COLOURS), "axes.spines.right": False,
+    "axes.linewidth": 1.25, "axes.prop_cycle": plt.cycler(color=COLOURS), "axes.spines.right": False,
     "axes.spines.top": False, "axes.titlelocation": "left", "axes.titlesize": 10.8, "figure.dpi": 110,
     "font.size": 10.8,
     "font.sans-serif": ["Arial", "DejaVu Sans", "Liberation Sans", "Bitstream Vera Sans", "sans-serif"],
