@@ -1,5 +1,6 @@
 """The `bitbook` command on files: what it prints, what it returns, and that it needs no torch."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -96,6 +97,44 @@ def test_verify_goes_on_after_any_fault_and_prints_no_control_characters(file, t
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "memory: does not fit into memory" and lines[1] == "crash: \\x1b[31mcrash"
     assert lines[3] == f"{tmp_path}/odd\\x1b[2J: OK" and lines[4] == f"{file}: OK" and len(lines) == 5
+
+
+def test_a_bad_file_is_named_and_no_name_makes_a_line_or_reaches_the_terminal(file, tmp_path, capsys):
+    bad, odd = tmp_path / "bad", tmp_path / "a\nb: OK\x1b[31m\u202e\udcff"
+    bad.write_bytes(b"nothing")
+    odd.write_bytes(Path(file).read_bytes())
+    for command in (["info"], ["recount", "--as", "moea"], ["diff", file], ["export", "-o", f"{bad}.safetensors"]):
+        assert main([*command[:1], *command[1:], str(bad)]) == 2
+        assert f"bitbook: {bad}: checksum: does not match" in capsys.readouterr().err
+    assert main(["verify", str(odd), file]) == 0
+    assert capsys.readouterr().out.splitlines() == [rf"{tmp_path}/a\nb: OK\x1b[31m\u202e\udcff: OK", f"{file}: OK"]
+    assert main(["export", file, "-o", f"{odd}.safetensors"]) == 0
+    assert "\x1b" not in capsys.readouterr().out
+    assert main(["page", str(odd), "-o", str(tmp_path / "odd.html")]) == 0
+    assert "b: OK\\x1b[31m" in (tmp_path / "odd.html").read_text()
+
+
+def test_what_may_have_no_end_is_not_read(file, tmp_path, capsys):
+    os.mkfifo(tmp_path / "pipe")
+    assert main(["verify", str(tmp_path / "pipe"), "/dev/zero", file]) == 1
+    out = capsys.readouterr().out
+    assert out.count("is a device or a pipe, which may have no end: copy it to a file") == 2
+    assert out.endswith(f"{file}: OK\n")
+
+
+def test_recount_says_where_channels_are_gone_and_counts_no_whole_numbers(tmp_path, capsys):
+    code = ScalarCode(np.arange(64).reshape(8, 8) % 4, "all")
+    shrunk = {"factory": "shrunk", "arguments": {"of": {"factory": "digits_cnn", "arguments": {}}, "kept": {}}}
+    dense = {"bias": np.ones(8, np.float32), "index": np.arange(100), "mask": np.ones(50, bool)}
+    books = {"all": np.float16([-2, -1, 1, 2])}
+    parts = {"codes": {"a.weight": code}, "codebooks": books, "dense": dense, "original_parameters": 900}
+    for specification, left in (({}, ""), (shrunk, " left")):
+        Compressed(**parts, specification=specification).save(tmp_path / "a")
+        assert main(["recount", str(tmp_path / "a"), "--as", "pqf"]) == 0
+        first, last = capsys.readouterr().out.splitlines()
+        assert f"of 72 floats{left} " in first and "of 900 floats " in last
+    (count,) = recount(Compressed(**parts, specification={}), "pqf")
+    assert (count.bits, count.original_bits) == (64 * 2 + 16 * 4 + 32 * 8, 32 * 72)  # indices, codebook, biases
 
 
 def test_recount_of_constant_empty_and_pruned_layers(tmp_path, capsys):

@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -96,6 +97,16 @@ def test_a_disk_that_takes_nothing_is_said_and_the_old_file_stays(number, messag
     assert sorted(os.listdir(tmp_path)) == ["cache", "file"]
     cache.add("c", 3)
     assert Cache(tmp_path / "cache", {}).values()[::2] == [1, 3]
+
+
+def test_a_disk_that_cannot_even_delete_is_said_with_the_remedy(tmp_path, monkeypatch):
+    def fails(*_, **__):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(Path, "open", fails)  # as a read-only disk answers to both
+    monkeypatch.setattr(Path, "unlink", fails)
+    with pytest.raises(OSError, match=r"disk is read-only: choose another folder.*file"):
+        write_atomically(tmp_path / "file", "x")
 
 
 def test_kill_9_leaves_whole_files_whole_caches_and_no_leftovers(tmp_path):

@@ -7,7 +7,10 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bitbook.codes import Compressed
 
 
 def printable(text: str) -> str:
@@ -15,11 +18,19 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
 
 
-def info(arguments: argparse.Namespace) -> int:
-    """Print what a file holds and where its bytes go."""
+def _loaded(path: str) -> Compressed:
+    """Return what a file holds; ValueError says which file is bad."""
     from bitbook import load
 
-    compressed = load(arguments.file)
+    try:
+        return load(path)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def info(arguments: argparse.Namespace) -> int:
+    """Print what a file holds and where its bytes go."""
+    compressed = _loaded(arguments.file)
     print(f"network         {compressed.specification!r}")
     print(f"parameters      {compressed.original_parameters:,}")
     print(f"ratio           {compressed.ratio:.2f}")
@@ -38,7 +49,7 @@ def compress(arguments: argparse.Namespace) -> int:
     compressed = compress_state_dict(read_state_dict(arguments.weights), **options)
     compressed.save(arguments.output)
     print(compressed.summary())
-    print(f"{arguments.output}: {len(compressed.to_bytes()):,} bytes, ratio {compressed.ratio:.2f}")
+    print(printable(f"{arguments.output}: {len(compressed.to_bytes()):,} bytes, ratio {compressed.ratio:.2f}"))
     return 0
 
 
@@ -48,18 +59,17 @@ def export(arguments: argparse.Namespace) -> int:
     from safetensors.numpy import save as serialise
     from tqdm import tqdm
 
-    from bitbook import load
     from bitbook.files import write_atomically
 
     if arguments.output.suffix != ".safetensors":
         raise ValueError(f"{arguments.output}: weights are exported as .safetensors; name the output so")
-    decoded = load(arguments.file).decode()
+    decoded = _loaded(arguments.file).decode()
     if wide := [name for name, values in decoded.items() if values.dtype == np.complex128]:
         raise ValueError(f"{', '.join(wide)}: safetensors holds no complex128")
     bar = tqdm(decoded.items(), desc="export", unit="tensor")
     state = {name: np.ascontiguousarray(values) for name, values in bar}
     write_atomically(arguments.output, serialise(state))
-    print(f"{arguments.output}: {sum(values.size for values in state.values()):,} numbers")
+    print(printable(f"{arguments.output}: {sum(values.size for values in state.values()):,} numbers"))
     return 0
 
 
@@ -78,19 +88,19 @@ def verify(arguments: argparse.Namespace) -> int:
             fault = "does not fit into memory"
         except Exception as error:  # whatever it is, the files after it are verified
             fault = str(error) or type(error).__name__
-        print(printable(f"{path}: {fault}"))
+        print(printable(f"{path}: {fault}").replace("\n", "\\n"))  # no name makes a line of its own
         bad += fault != "OK"
     return int(bad > 0)
 
 
 def recount(arguments: argparse.Namespace) -> int:
     """Print the size of a file as a paper counts it, and its real size, each beside what it is a share of."""
-    from bitbook import load
     from bitbook.codes import recount
 
-    compressed = load(arguments.file)
+    compressed = _loaded(arguments.file)
+    left = " left" if compressed.specification.get("factory") == "shrunk" else ""  # channels are gone: see `recount`
     for count in recount(compressed, arguments.rule):
-        of = f"of {count.original_bits / 32:,.0f} floats"
+        of = f"of {count.original_bits / 32:,.0f} floats{left}"
         print(f"{arguments.rule:12} {count.bits / 8:14,.1f} bytes {count.ratio:10.2f}x {of:22} {count.what}")
     of = f"of {compressed.original_parameters:,} floats"
     print(f"{'file':12} {len(compressed.to_bytes()):14,.1f} bytes {compressed.ratio:10.2f}x {of:22} everything")
@@ -99,10 +109,9 @@ def recount(arguments: argparse.Namespace) -> int:
 
 def diff(arguments: argparse.Namespace) -> int:
     """Print which weights, codes and sizes of two files differ; fail if any does."""
-    from bitbook import load
     from bitbook.codes import differences
 
-    found = differences(load(arguments.first), load(arguments.second))
+    found = differences(_loaded(arguments.first), _loaded(arguments.second))
     for difference in found:
         print(f"{difference.section:40} {difference.kind:8} {difference.what}")
     return int(bool(found))
@@ -113,9 +122,9 @@ def fpga(arguments: argparse.Namespace) -> int:
     import json
     import re
 
-    from bitbook import fpga, load, networks
+    from bitbook import fpga, networks
 
-    board, compressed = fpga.board(arguments.board), load(arguments.file)
+    board, compressed = fpga.board(arguments.board), _loaded(arguments.file)
     shape = networks.image_shape(compressed.specification)
     if arguments.image:
         if not re.fullmatch(r"[1-9]\d*x[1-9]\d*x[1-9]\d*", arguments.image):
@@ -133,11 +142,10 @@ def fpga(arguments: argparse.Namespace) -> int:
 
 def page(arguments: argparse.Namespace) -> int:
     """Write one HTML page about a file: its size, layers, codebooks and where its bytes go."""
-    from bitbook import load
     from bitbook.files import write_atomically
     from bitbook.report._file_page import page
 
-    write_atomically(arguments.output, page(load(arguments.file), Path(arguments.file).name))
+    write_atomically(arguments.output, page(_loaded(arguments.file), printable(Path(arguments.file).name)))
     return 0
 
 
@@ -262,7 +270,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; a failure that the user can mend, and Ctrl-C, are one line, not a traceback."""
     parsed = parser().parse_args(arguments)
     try:
-        if parsed.run in (stage, publish, claims, pages):  # which speak for a checkout
+        if parsed.run in (stage, publish, claims, pages, report):  # which speak for a checkout
             from bitbook.pipeline._stages import use_own_code
 
             use_own_code(sys.argv[1:] if arguments is None else arguments)
@@ -272,6 +280,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     except (OSError, ValueError) as error:
         print(printable(f"bitbook: {error}"), file=sys.stderr)
+        return 2
+    except MemoryError:
+        print("bitbook: this does not fit into memory", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("bitbook: stopped; what was finished is kept", file=sys.stderr)

@@ -6,6 +6,7 @@ done again instead of going on from something else.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -60,7 +61,8 @@ def write_atomically(path: str | os.PathLike[str], data: bytes | str) -> None:
     except OSError as error:
         raise _with_remedy(error, path) from None
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a read-only disk would say so once more, without the remedy
+            partial.unlink()
 
 
 def _with_remedy(error: OSError, path: str | os.PathLike[str]) -> OSError:

@@ -6,11 +6,13 @@ import base64
 import hashlib
 import io
 import json
+import re
 from pathlib import Path
 
 import nbformat
 import numpy as np
 import pytest
+import torch
 from bitbook import Compressed, ScalarCode, tasks
 from bitbook.cli import main
 from bitbook.compression import measure
@@ -19,9 +21,19 @@ from bitbook.pipeline._layout import Results
 from bitbook.pipeline._tables import read
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 
 ABOUT = {"hardware": "h", "commit": "c", "command": "dvc repro run@x", "test_reads": 1, "seconds": 1.0}
+
+
+def changed(text: str, **fields) -> str:
+    """A record in JSON, the only row of a list or a dict, with other fields."""
+    content = json.loads(text)
+    return json.dumps([content[0] | fields] if isinstance(content, list) else content | fields)
+
+
+def about_without(name: str) -> str:
+    return json.dumps({n: v for n, v in (ABOUT | {"notebook": "n", "parameters": {}}).items() if n != name})
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +68,7 @@ def add_run(file, value):
         (folder / "rows.json").write_text(json.dumps([{**row, "paper_ratio": None, "paper_counting": ""}]))
         for path, content in (
             (results.provenance(key), {**ABOUT, "notebook": "02_twice", "parameters": parameters}),
-            (results.executed(key), {"cells": []}),
+            (results.executed(key), {"cells": [], "nbformat": 4}),
         ):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(content))
@@ -187,17 +199,65 @@ def test_large_files_stay_out_and_files_without_a_row_go(project, add_run, monke
 
 @pytest.mark.parametrize(
     ("field", "number"),
-    [("float_value", float("nan")), ("paper_ratio", float("inf")), ("value", -1.0), ("seconds", float("nan"))],
+    [
+        *(("float_value", float("nan")), ("paper_ratio", float("inf")), ("value", -1.0), ("seconds", float("nan"))),
+        *(("value", None), ("float_value", True), ("epochs", "x"), ("epochs", 10**20), ("seconds", None)),
+        *(("test_reads", "1"), ("task", 3), ("variant", None), ("variant", "a\nb"), ("variant", "<script>")),
+        *(("metric", None), ("hardware", "a | b\n"), ("commit", "<b>"), ("command", "\x1b[31m")),
+    ],
 )
-def test_a_record_with_numbers_that_are_none_is_refused(project, add_run, field, number):
+def test_a_record_with_numbers_or_texts_that_are_none_is_refused(project, add_run, field, number):
     results = Results(project.folder / "elsewhere")
     add_run(results, "x")
-    path = results.provenance("x") if field == "seconds" else results.output("run", "x") / "rows.json"
+    path = results.provenance("x") if field in ABOUT else results.output("run", "x") / "rows.json"
     content = json.loads(path.read_text())
-    (content if field == "seconds" else content[0])[field] = number
+    (content if field in ABOUT else content[0])[field] = number
     path.write_text(json.dumps(content))
     with pytest.raises(publish.PublishError, match=f"says {field} .*: not published"):
         publish.imported_rows(results.folder)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *(lambda rows, about, text=text: (text, about) for text in ("", "null", "3", "{", '[{"task": "digits"}]')),
+        *(lambda rows, about, text=text: (rows, text) for text in ("", "[]", "3", "{}", about_without("seconds"))),
+        *(lambda rows, about, f=f: (changed(rows, file=f), about) for f in ("../y/z", "/etc/hosts", ".", "", 3)),
+        lambda rows, about: (rows, changed(about, parameters=[])),
+        lambda rows, about: (rows, changed(about, parameters={"net": "../x"})),
+    ],
+)
+def test_a_damaged_record_is_named_and_nothing_is_published(change, project, add_run, capsys):
+    results = Results(project.folder / "elsewhere")
+    add_run(results, "x")
+    paths = results.output("run", "x") / "rows.json", results.provenance("x")
+    for path, text in zip(paths, change(*(path.read_text() for path in paths)), strict=True):
+        path.write_text(text)
+    assert main(["publish", str(results.folder)]) == 2
+    assert f"bitbook: x: its record in {results.folder} is damaged (" in capsys.readouterr().err
+    assert not (project.folder / "published/table.csv").exists()
+
+
+def test_names_that_nothing_has_and_damaged_networks_are_refused(project, add_run):
+    results = Results(project.folder / "elsewhere")
+    add_run(results, "x", net="n")
+    rows = results.output("run", "x") / "rows.json"
+    whole = rows.read_text()
+    for field, value in (("metric", "top2"), ("method", "../../x"), ("task", "nobody")):
+        rows.write_text(changed(whole, **{field: value}))
+        with pytest.raises(ValueError, match=rf"{field}.*{re.escape(value)}"):
+            publish.imported_rows(results.folder)
+    rows.write_text(whole)
+    for front in (b"\xff\xfe", b"a,b\n1,2\n"):
+        (rows.parent / "front.csv").write_bytes(front)
+        with pytest.raises(publish.PublishError, match=r"x: its record in .* is damaged"):
+            publish.imported_rows(results.folder)
+    (rows.parent / "front.csv").unlink()
+    results.network("n").parent.mkdir(parents=True)
+    for data in (b"", b"\xff" * 100, save({"x": torch.zeros(1)})):
+        results.network("n").write_bytes(data)
+        with pytest.raises(ValueError, match=r"network\.safetensors is damaged, or no network"):
+            publish.imported_rows(results.folder)
 
 
 def test_a_paper_s_ratio_and_a_float_value_are_those_of_the_files(project, add_run):

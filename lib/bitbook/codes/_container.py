@@ -162,7 +162,10 @@ def save(compressed: Compressed, path: str | os.PathLike[str]) -> None:
 
 def load(path: str | os.PathLike[str], *, max_weights: int | None = None) -> Compressed:
     """Read a file; BitbookFormatError where it is not whole and true, or claims too much: see `decode`."""
-    return decode(Path(path).read_bytes(), max_weights=max_weights)
+    path = Path(path)
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise BitbookFormatError("file", "is a device or a pipe, which may have no end: copy it to a file")
+    return decode(path.read_bytes(), max_weights=max_weights)
 
 
 def _default_max_weights(size: int) -> int:

@@ -213,4 +213,5 @@ def _coded(compressed: Compressed) -> int:
 
 
 def _dense(compressed: Compressed) -> int:
-    return sum(values.size for values in compressed.dense.values())
+    """Count dense parameters: whole numbers and booleans are none."""
+    return sum(values.size for values in compressed.dense.values() if values.dtype.kind in "fc")

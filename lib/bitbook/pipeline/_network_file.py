@@ -23,11 +23,14 @@ def write_network(path: Path, module: nn.Module, about: Mapping[str, str]) -> No
 
 
 def about_network(path: Path) -> dict[str, Any]:
-    """Return what `write_network` wrote about a network, its specification included."""
-    from safetensors import safe_open
+    """Return what `write_network` wrote about a network; ValueError where the file is damaged, or none of ours."""
+    from safetensors import SafetensorError, safe_open
 
-    with safe_open(path, "np") as file:
-        return json.loads(file.metadata()["bitbook"])
+    try:
+        with safe_open(path, "np") as file:
+            return json.loads(file.metadata()["bitbook"])
+    except (SafetensorError, TypeError, LookupError, ValueError) as error:
+        raise ValueError(f"{path} is damaged, or no network of `run.save_network` ({error}): make it again") from None
 
 
 def read_network(path: Path) -> nn.Module:

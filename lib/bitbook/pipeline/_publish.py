@@ -6,7 +6,6 @@ import base64
 import hashlib
 import io
 import json
-import math
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -26,6 +25,11 @@ COLUMNS = (*collect.COLUMNS[:-1], *PROVENANCE[:4], "file", "test_reads", "sha256
 COLOURS = 128  # of a published figure
 AT_HAND = {"digits"}  # tasks whose notebooks `dvc repro` makes in minutes
 LARGEST = 500_000  # bytes of a file that Git is asked to keep
+MOST = 1e12  # of any number in a record
+NUMBERS, TEXTS = (
+    ("value", "float_value", "epochs", "seconds", "test_reads"),
+    ("task", "method", "variant", "metric", "paper_counting", "hardware", "commit", "command"),
+)
 TOLERANCE = 0.002  # of a value that another machine reports and this one measures
 
 
@@ -33,17 +37,36 @@ class PublishError(ValueError):
     """A result that does not hold what its record says."""
 
 
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and 0 <= value < MOST
+
+
+def _is_text(value: Any) -> bool:
+    """Tell whether a value is one line without what Markdown and HTML would take for more than text."""
+    return isinstance(value, str) and value.isprintable() and not {*value} & {*"<>|`"}
+
+
 def _rows(results: Results, key: str, entry: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
     """Return a run's rows with their provenance; none where that is missing or, given an entry, of other parameters."""
-    rows, about = rows_of(results, key), provenance.read(results, key)
-    if about is None:
-        if rows:
-            print(f"{key}: not published, since its provenance is not here: `dvc repro --force --single-item` makes it")
-        return []
-    made_with = about["parameters"] | {"notebook": about["notebook"]}
-    if any(made_with.get(name) != value for name, value in (entry or {}).items()):
-        return []
-    return [row | {name: about[name] for name in PROVENANCE} for row in rows]
+    try:
+        rows, about = rows_of(results, key), provenance.read(results, key)
+        if about is None:
+            if rows:
+                print(f"{key}: not published, its provenance is not here: `dvc repro --force --single-item` makes it")
+            return []
+        made_with = about["parameters"] | {"notebook": about["notebook"]}
+        if any(made_with.get(name) != value for name, value in (entry or {}).items()):
+            return []
+        if astray := [row["file"] for row in rows if row["file"].parent != results.output("run", key)]:
+            raise ValueError(f"{astray[0]} is not among its outputs")
+        if any("variant" not in point for point in tables.read(results.output("run", key) / "front.csv")):
+            raise ValueError("its front names no variants")
+        check_name(made_with.get("net", "none"), "net")
+        return [row | {name: about[name] for name in PROVENANCE} for row in rows]
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        raise PublishError(
+            f"{key}: its record in {results.folder} is damaged ({error!r:.200}): make it again"
+        ) from None
 
 
 def local_rows() -> list[dict[str, Any]]:
@@ -60,9 +83,9 @@ def imported_rows(folder: Path) -> list[dict[str, Any]]:
     """Return the rows of a results folder from another machine, each file loaded and evaluated here.
 
     Raises:
-        PublishError: where there is no result, a number is none, or a record says something else than what is measured
-            here. What is measured here (the file's value and ratio, the float network's value where the folder has it,
-            the paper's ratio) is what the rows have.
+        PublishError: where there is no result, a record is damaged, a number or a text is none, or a record says
+            something else than what is measured here. What is measured here (the file's value and ratio, the float
+            network's value where the folder has it, the paper's ratio) is what the rows have.
     """
     results, rows = Results(folder), []
     for path in sorted((folder / "provenance").glob("*.json")):
@@ -81,10 +104,15 @@ def _measured(row: Mapping[str, Any], results: Results) -> dict[str, Any]:
     from bitbook.compression import measure
     from bitbook.pipeline._network_file import read_network
 
-    for name in ("value", "float_value", "paper_ratio", "seconds"):
-        if row[name] is not None and not (isinstance(row[name], int | float) and 0 <= row[name] < math.inf):
-            raise PublishError(f"{row['file']}: its record says {name} {row[name]!r}: not published")
-    task, file = tasks.get(row["task"]), load(row["file"])
+    required = dict.fromkeys(NUMBERS, _is_number) | dict.fromkeys(TEXTS, _is_text)
+    if row.get("paper_ratio") is not None:
+        required["paper_ratio"] = _is_number
+    for name, holds in required.items():
+        if not holds(row.get(name)):
+            raise PublishError(f"{row['file']}: its record says {name} {row.get(name)!r:.80}: not published")
+    task, file = tasks.get(check_name(row["task"], "task")), load(row["file"])
+    if check_name(row["method"], "method") and row["metric"] not in task.metrics:
+        raise PublishError(f"{row['file']}: {task.name} has no metric {row['metric']}: not published")
     with tempfile.TemporaryDirectory() as fresh:
         found = {"value": measure([row["file"]], task, folder=Path(fresh))[row["file"]][row["metric"]]}
     net = json.loads(results.provenance(row["key"]).read_text())["parameters"].get("net", "")
@@ -94,10 +122,10 @@ def _measured(row: Mapping[str, Any], results: Results) -> dict[str, Any]:
         found["float_value"] = training.evaluate(network, test.images, test.labels, metrics)[row["metric"]]
     tolerances = dict.fromkeys(found, TOLERANCE)
     dropped: dict[str, Any] = {}
-    if row["paper_ratio"] is not None and row["paper_counting"] not in RULES:
+    if row.get("paper_ratio") is not None and row["paper_counting"] not in RULES:
         print(f"{row['file']}: no file tells its {row['paper_counting']}: published without that ratio")
         dropped = {"paper_ratio": None, "paper_counting": ""}
-    elif row["paper_ratio"] is not None:
+    elif row.get("paper_ratio") is not None:
         counted = [count.ratio for count in recount(file, row["paper_counting"])]
         found["paper_ratio"] = min(counted, key=lambda ratio: abs(ratio - row["paper_ratio"]))
         tolerances["paper_ratio"] = 0.01 * found["paper_ratio"]
