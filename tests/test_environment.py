@@ -75,7 +75,7 @@ def test_peers_that_need_other_versions_stay_out():
 def test_the_core_does_without_the_packages_of_the_extras(tmp_path):
     """`pip install bitbook` alone: what the pipeline and the searches use is not there."""
     blocked = ["dvc", "papermill", "jupyterlab", "nbconvert", "nbformat", "jupyter_client", "IPython", "jinja2"]
-    blocked += ["seaborn", "matplotlib", "pandas", "latex2mathml", "ruamel", "ruamel.yaml", "pymoo"]
+    blocked += ["matplotlib", "pandas", "latex2mathml", "ruamel", "ruamel.yaml", "pymoo"]
     code = f"""
 import sys
 for name in {blocked}:

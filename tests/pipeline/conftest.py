@@ -133,6 +133,13 @@ def new_project() -> Callable[..., Project]:
     return make_project
 
 
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, list[str]]:
+    """A tiny project after `dvc repro`, never changed, and the stages that ran."""
+    project = make_project(tmp_path_factory.mktemp("finished"))
+    return project, project.repro()
+
+
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     """A fresh tiny project, which is also the current folder."""

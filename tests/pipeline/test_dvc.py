@@ -20,13 +20,6 @@ ROOT = Path(__file__).parents[2]
 ALL = {"clean@01_networks", "clean@02_twice", "net@tiny-s0", "run@tiny-a", "run@tiny-b", "collect", "report"}
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory, new_project):
-    """A project after `dvc repro`, never changed, and the stages that ran."""
-    project = new_project(tmp_path_factory.mktemp("finished"))
-    return project, project.repro()
-
-
 @pytest.fixture
 def reproduced(finished, tmp_path, monkeypatch):
     """A copy of the finished project, which is also the current folder."""

@@ -32,18 +32,19 @@ HOSTILE = [
 
 
 def params(kind: str, name: str) -> str:
-    """Return params with one more name of a kind."""
-    name = json.dumps(name)
+    """Return params with one more name of a kind; the others are those of the finished project."""
+    name, network = json.dumps(name), "{task: tiny, seed: 0, epochs: 3}"
     lines = {
         "tasks": "tasks: []",
         "notebooks": "notebooks: [01_networks, 02_twice]",
-        "nets": "nets: {tiny-s0: {task: tiny, epochs: 1}}",
-        "runs": "runs: {tiny-a: {notebook: 02_twice, net: tiny-s0}}",
+        "nets": f"nets: {{tiny-s0: {network}}}",
+        "runs": "runs: {tiny-a: {notebook: 02_twice, net: tiny-s0, k: 3}, "
+        "tiny-b: {notebook: 02_twice, net: tiny-s0, k: 4, rate: 1}}",
     }
     more = {
         "tasks": f"tasks: [{name}]",
         "notebooks": f"notebooks: [01_networks, 02_twice, {name}]",
-        "nets": f"nets: {{tiny-s0: {{task: tiny, epochs: 1}}, {name}: {{task: tiny, epochs: 1}}}}",
+        "nets": f"nets: {{tiny-s0: {network}, {name}: {network}}}",
         "runs": f"runs: {{{name}: {{notebook: 02_twice, net: tiny-s0}}}}",
     }
     return "\n".join((lines | {kind: more[kind]}).values())
@@ -57,12 +58,12 @@ def project(tmp_path, new_project, monkeypatch):
     return project
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory, new_project):
-    """A project after `dvc repro`."""
-    project = new_project(tmp_path_factory.mktemp("finished") / "project")
-    (project.folder / "params.yaml").write_text(params("runs", "tiny-a"))
-    project.repro()
+@pytest.fixture
+def copied(finished, tmp_path, monkeypatch):
+    """A copy of the finished project: all but what a test changes is up to date."""
+    project = type(finished[0])(tmp_path / "project")
+    shutil.copytree(finished[0].folder, project.folder, symlinks=True)
+    monkeypatch.chdir(project.folder)
     return project
 
 
@@ -138,15 +139,12 @@ def test_every_stage_looks_at_all_names_first(stage, project, capsys):
         ("notebooks", "$(touch pwned)"),
     ],
 )
-def test_dvc_neither_deletes_nor_runs_what_a_name_says(kind, name, finished, tmp_path, monkeypatch):
-    project = type(finished)(tmp_path / "project")
-    shutil.copytree(finished.folder, project.folder, symlinks=True)  # all else is up to date: this name's stage is next
-    monkeypatch.chdir(project.folder)
-    files = precious(project)
+def test_dvc_neither_deletes_nor_runs_what_a_name_says(kind, name, copied, tmp_path):
+    files = precious(copied)
     name = str(tmp_path / "precious") if name == "/precious" else name
-    (project.folder / "params.yaml").write_text(params(kind, name))
-    project.run("dvc", "repro", fails=True)
-    assert_survived(project, files)
+    (copied.folder / "params.yaml").write_text(params(kind, name))
+    copied.run("dvc", "repro", fails=True)
+    assert_survived(copied, files)
 
 
 def test_a_hostile_name_in_full_is_refused(project):
@@ -211,16 +209,16 @@ def test_dvc_and_the_notebook_read_the_same_values(tmp_path):
     assert runs["b"] == {"net": "a", "notebook": "b", "k": 1}
 
 
-def test_a_key_that_other_readers_take_for_a_number_or_no_has_results(project):
-    text = "tasks: []\nnotebooks: [01_networks, 02_twice]\nnets: {tiny-s0: {task: tiny, epochs: 1}}\n"
+def test_a_key_that_other_readers_take_for_a_number_or_no_has_results(copied):
+    text = "tasks: []\nnotebooks: [01_networks, 02_twice]\nnets: {tiny-s0: {task: tiny, seed: 0, epochs: 3}}\n"
     entry = "{notebook: 02_twice, net: tiny-s0, k: 010, rate: 1e-3}"
     endless = entry.replace("1e-3", ".inf")
-    (project.folder / "params.yaml").write_text(f"{text}runs: {{no: {entry}, '2024': {endless}}}\n")
-    project.repro()
+    (copied.folder / "params.yaml").write_text(f"{text}runs: {{no: {entry}, '2024': {endless}}}\n")
+    copied.repro()
     for key, rate in (("no", 1e-3), ("2024", math.inf)):
-        assert project.json(f"results/provenance/{key}.json")["parameters"] == {"net": "tiny-s0", "k": 10, "rate": rate}
-        assert (project.folder / f"results/report/{key}.html").exists()
-    lock = load_yaml(project.folder / "dvc.lock")
+        assert copied.json(f"results/provenance/{key}.json")["parameters"] == {"net": "tiny-s0", "k": 10, "rate": rate}
+        assert (copied.folder / f"results/report/{key}.html").exists()
+    lock = load_yaml(copied.folder / "dvc.lock")
     assert lock["stages"]["run@no"]["params"]["params.yaml"]["runs.no"]["k"] == 10
 
 

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.isotonic import IsotonicRegression
 
 
 def nondominated(costs: ArrayLike) -> np.ndarray:
@@ -40,6 +39,8 @@ def bytes_at(bytes_: np.ndarray, values: np.ndarray, target: float) -> float | N
     wiggle, so the values are first made non-decreasing in the bytes by isotonic regression, which averages neighbours
     and favours none, then interpolated linearly in the logarithm of the bytes.
     """
+    from sklearn.isotonic import IsotonicRegression
+
     order = np.argsort(bytes_)
     sizes, values = np.log(np.asarray(bytes_, np.float64)[order]), np.asarray(values, np.float64)[order]
     smooth = IsotonicRegression().fit_transform(sizes, values)

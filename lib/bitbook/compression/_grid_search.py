@@ -142,8 +142,9 @@ class _Entropy:
 
     def __init__(self, tensors: Mapping[str, np.ndarray]) -> None:
         largest = max(float(np.abs(tensor).max()) for tensor in tensors.values()) or 1.0
-        self._counts = sum(np.histogram(tensor, BINS, (-largest, largest))[0] for tensor in tensors.values())
-        self._centres = (np.arange(BINS) + 0.5) * (2 * largest / BINS) - largest
+        counts = np.sum([np.histogram(tensor, BINS, (-largest, largest))[0] for tensor in tensors.values()], axis=0)
+        used = np.flatnonzero(counts)
+        self._counts, self._centres = counts[used], (used + 0.5) * (2 * largest / BINS) - largest
         self.finest, self.coarsest = 2 * largest / LEVELS, 4 * largest  # at the coarsest all are zero
 
     def bytes(self, step: float) -> float:

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 
 import numpy as np
-from sklearn.cluster import KMeans
 
 from bitbook.codes import Coded
 
@@ -13,6 +12,8 @@ def kmeans_layers(tensors: Mapping[str, np.ndarray], k: int | Mapping[str, int],
 
     tensors: float arrays by parameter name. k: one K for all layers, or one by name; fewer where weights are fewer.
     """
+    from sklearn.cluster import KMeans
+
     layers = {}
     for name, tensor in tensors.items():
         clusters = min(k[name] if isinstance(k, Mapping) else k, len(np.unique(tensor)))

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import ast
+import atexit
 import hashlib
+import json
+import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
+
+from bitbook.files import write_atomically
 
 PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -38,28 +44,70 @@ def _dotted(node: ast.expr) -> str:
     return ".".join([node.id, *reversed(parts)]) if isinstance(node, ast.Name) else ""
 
 
-def _names(tree: ast.AST, module: str, is_package: bool) -> Iterator[str]:
-    """Yield every dotted name that code may import, longest last."""
+def _names(tree: ast.AST) -> Iterator[str]:
+    """Yield every dotted name that code may import, relative ones behind their dots."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                parents = module.split(".")[: len(module.split(".")) - node.level + is_package]
-                base = ".".join([*parents, base] if base else parents)
+            base = "." * node.level + (node.module or "")
             yield base
-            yield from (f"{base}.{alias.name}" for alias in node.names)
+            yield from (f"{base}{'.' * bool(node.module)}{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Attribute) and (name := _dotted(node)):  # import bitbook; bitbook.codes.load(...)
             yield name
+
+
+@cache
+def _seen() -> dict[str, tuple[str, list[str]]]:
+    """What `_look` has found, by a digest of the source: kept beside the bytecode, since it takes 8 ms a module."""
+    own = _digest(Path(__file__).read_text())  # what this very code finds under this Python
+    path = PACKAGE / "__pycache__" / f"code.{sys.implementation.cache_tag}-{own}.json"
+    seen: dict[str, tuple[str, list[str]]] = {}
+    with suppress(OSError, ValueError):
+        seen = json.loads(path.read_text())
+    before = len(seen)
+
+    def keep() -> None:
+        if len(seen) > before:
+            with suppress(OSError):  # a package that is installed read-only
+                write_atomically(path, json.dumps(seen))
+
+    atexit.register(keep)
+    return seen
+
+
+def _digest(source: str) -> str:
+    return hashlib.sha256(source.encode()).hexdigest()[:24]
+
+
+def _look(source: str) -> tuple[str, list[str]]:
+    """The hash of a piece of source by what it does, and the names that it may import, as `_names` spells them."""
+    seen, digest = _seen(), _digest(source)
+    if digest not in seen:
+        tree = ast.parse(source)
+        names = sorted(set(_names(tree)))
+        documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+        for node in ast.walk(tree):
+            if isinstance(node, documented) and ast.get_docstring(node):
+                node.body = node.body[1:]
+        seen[digest] = hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:16], names
+    return seen[digest]
 
 
 @cache
 def imported(source: str, *, module: str = "", package: Path = PACKAGE) -> frozenset[str]:
     """Return the modules of the package that a piece of source imports directly, function-level imports included."""
     file = module_file(module, package) if module else None
-    names = _names(ast.parse(source), module, file is not None and file.name == "__init__.py")
-    return frozenset(name for name in names if module_file(name, package))
+    parents = module.split(".")
+    if file is None or file.name != "__init__.py":
+        parents.pop()
+
+    def absolute(name: str) -> str:
+        level = len(name) - len(name.lstrip("."))
+        above = parents[: len(parents) + 1 - level] if level else []
+        return ".".join([*above, *filter(None, [name[level:]])])
+
+    return frozenset(name for name in map(absolute, _look(source)[1]) if module_file(name, package))
 
 
 def closure(source: str, *, without: tuple[str, ...] = (), package: Path = PACKAGE) -> set[str]:
@@ -75,15 +123,9 @@ def closure(source: str, *, without: tuple[str, ...] = (), package: Path = PACKA
     return found
 
 
-@cache
 def code_hash(source: str) -> str:
     """Hash code by what it does: comments, docstrings and layout do not count."""
-    tree = ast.parse(source)
-    documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
-    for node in ast.walk(tree):
-        if isinstance(node, documented) and ast.get_docstring(node):
-            node.body = node.body[1:]
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:16]
+    return _look(source)[0]
 
 
 def module_hashes(modules: set[str], package: Path = PACKAGE) -> dict[str, str]:

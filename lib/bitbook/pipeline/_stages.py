@@ -161,6 +161,8 @@ def stage(kind: str, name: str | None, params: Path) -> None:
         params: the file that names nets and runs.
     """
     read_params(params)
+    # jsonschema would compile a grammar of addresses for two seconds, which no notebook holds.
+    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
     if "DVC_STAGE" in os.environ:
         processes.die_with_caller()
         name = name or os.environ["DVC_STAGE"].partition(f"{kind}@")[2]

@@ -7,7 +7,7 @@ from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import seaborn as sns
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
@@ -263,7 +263,8 @@ def objectives(
     darkening shades instead of colours. logarithmic: both axes are.
     """
     (axis,) = figure(height=4)
-    shades = sns.color_palette("viridis_r", len(curves)) if over_time else list(COLOURS)
+    darkening = colormaps["viridis_r"](np.linspace(0, 1, len(curves) + 2)[1:-1])[:, :3]
+    shades = list(darkening) if over_time else COLOURS
     for number, (name, (first, second)) in enumerate(curves.items()):
         order = np.argsort(first, kind="stable")
         colour = shades[number % len(shades)]

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from sklearn.cluster import KMeans
 
 from bitbook.clustering import Clusters, entropy_constrained, kmeans1d, kmeans1d_layers, uniform_bins
 from bitbook.codes import Coded
@@ -37,6 +36,8 @@ def clustering_costs(weights: np.ndarray, k: Sequence[int], *, seed: int = 0) ->
     weights: any shape. Beside the optimum stand Lloyd's algorithm (scikit-learn's, k-means++ start, one run drawn by
     the seed) and K uniform bins of full width. Returns columns `k`, `Lloyd`, `uniform bins`.
     """
+    from sklearn.cluster import KMeans
+
     columns: dict[str, list[float]] = {"k": list(k), "Lloyd": [], "uniform bins": []}
     for clusters in k:
         optimum = kmeans1d(weights, clusters).cost
