@@ -228,7 +228,7 @@ def number(value: Any) -> str:
         value = float(value)
     except (TypeError, ValueError):
         return "" if value is None else str(value)
-    return f"{value:,.0f}" if value == int(value) or abs(value) >= 1000 else f"{value:.4g}"
+    return f"{value:,.0f}" if value.is_integer() or abs(value) >= 1000 else f"{value:.4g}"
 
 
 def percent(value: Any) -> str:
