@@ -112,6 +112,15 @@ def test_code_that_has_changed_since_it_was_recorded_is_not_run(cleaned, monkeyp
     assert not (cleaned.folder / ".work").exists()
 
 
+def test_a_notebook_may_not_open_published_tables_without_naming_their_folder(cleaned):
+    edit(cleaned, "run.finish(", 'open(\\"\\".join((\\"publis\\", \\"hed/claims.csv\\"))); run.finish(')
+    run(cleaned)  # every run depends on the claims
+    (cleaned.folder / "published/table.csv").write_text("a\n1\n")
+    edit(cleaned, "claims.csv", "table.csv")
+    with pytest.raises(NotebookFailed, match=r"02_twice\.ipynb opens published/table\.csv: write"):
+        run(cleaned)
+
+
 def test_a_notebook_that_reads_published_tables_runs_until_they_change(cleaned):
     edit(cleaned, "run.finish(", 'run.name == \\"published\\"; run.finish(')
     (cleaned.folder / "notebooks/02_twice.ipynb").write_text(

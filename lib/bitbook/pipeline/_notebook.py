@@ -125,6 +125,11 @@ def code(notebook: Notebook, *, figures: bool = True) -> str:
     return "\n".join(sources)
 
 
+def reads_published(notebook: Notebook) -> bool:
+    """Return whether the code of a notebook names the folder published/, on whose tables it then depends."""
+    return '"published"' in code(notebook)
+
+
 def _require_python(cell: Cell, number: int) -> None:
     try:
         compile(cell["source"], "", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)

@@ -35,7 +35,7 @@ def clean(name: str) -> None:
 def _used(copy: dict[str, Any]) -> dict[str, str]:
     """Return the hashes of the modules that a notebook uses, and of the published tables where it reads them."""
     used = notebook.modules(copy)
-    if '"published"' in notebook.code(copy):
+    if notebook.reads_published(copy):
         folder = root() / "published"
         paths = sorted([*folder.glob("*.csv"), *folder.glob("fronts/*.csv")])
         data = b"".join(f"{path.name}\n".encode() + path.read_bytes() for path in paths)
