@@ -19,6 +19,7 @@ FRONTS = {  # column of the comparison: run and variant of the fronts, none of t
     "+ GPTQ rounding": ("moea", "bins, compensated"),
     "searched layer by layer": ("search", "search"),
     "DP-Net within a bit budget": ("dpnet", "budget"),
+    "bitbook.compress": ("compress", "grid"),
 }
 
 
@@ -90,6 +91,7 @@ def picture(published: Path, path: Path) -> None:
             "baseline: one step for all layers": seed_0("baseline: one step"),
             "MOEA bins, GPTQ rounding": seed_0("+ GPTQ rounding"),
             "MOEA bins, searched layer by layer": seed_0("searched layer by layer"),
+            "bitbook.compress, a minute": seed_0("bitbook.compress"),
             "DP-Net combined, trained 1 to 5 epochs": (
                 np.array([float(row["file_bytes"]) for row in trained]),
                 np.array([float(row["value_mean"]) for row in trained]),

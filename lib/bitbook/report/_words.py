@@ -25,6 +25,7 @@ NETWORKS = {  # in the order of the pages
 }
 METHODS = {
     "baseline": "baseline",
+    "compress": "bitbook.compress",
     "moea_bins": "MOEA bins",
     "permuted_vq": "permuted VQ",
     "admm": "ADMM",
