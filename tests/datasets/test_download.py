@@ -94,21 +94,74 @@ def test_a_promise_of_too_much_is_refused(server, tmp_path):
         download(f"{server.url}/x", tmp_path / "x", known_hash=HASH, largest=10**5, progress=False)
 
 
-def test_a_server_that_drips_is_given_up(server, tmp_path):
-    def drip(request):
-        request.send_response(200)
-        request.send_header("Content-Length", "1000000")
-        request.end_headers()
-        with contextlib.suppress(OSError):
-            while True:
-                request.wfile.write(b"x")
+def drips(request, text, *, first=b""):
+    """Send a text slowly, byte after byte and for ever, as long as the client listens."""
+    with contextlib.suppress(OSError):
+        request.wfile.write(first)
+        while True:
+            for byte in text:
+                request.wfile.write(bytes([byte]))
                 time.sleep(0.02)
 
-    server.answer = drip
-    options = {"known_hash": HASH, "progress": False, "patience": 0.001, "stall": 0.2}
-    with pytest.raises(DownloadFailed, match=r"bytes in 0\.2 s; run it again") as caught:
+
+STATUS = b"HTTP/1.0 200 OK\r\n"
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "what"),
+    [
+        (b"", b"HTTP/1.0 200 " + b"O" * 1000, "the server's answer"),
+        (STATUS, b"X: y\r\n", "the server's answer"),
+        (b"HTTP/1.0 100 Continue\r\n\r\n", b"HTTP/1.0 100 Continue\r\n\r\n", "the server's answer"),
+        (STATUS + b"Content-Length: 1000000\r\n\r\n", b"x", "a block of 64 KiB"),
+        (STATUS + b"\r\n", b"x", "a block of 64 KiB"),
+        (CHUNKED, b"1;xx", "a block of 64 KiB"),
+        (CHUNKED + b"1\r\na\r\n0\r\n", b"X: y\r\n", "a block of 64 KiB"),
+    ],
+    ids=["status", "headers", "continue", "body", "body without an end", "chunk", "trailer"],
+)
+def test_a_server_that_drips_is_given_up(first, then, what, server, tmp_path):
+    server.answer = lambda request: drips(request, then, first=first)
+    options = {"known_hash": HASH, "progress": False, "patience": 0.001, "stall": 0.1}
+    with pytest.raises(DownloadFailed, match=rf"/x: {what} took more than 0\.1 s; run it .* put the file at") as caught:
         download(f"{server.url}/x", tmp_path / "x", **options)
     assert "\n" not in str(caught.value)
+    assert not (tmp_path / "x").exists()
+
+
+def test_the_body_of_a_redirect_is_not_read(server, tmp_path):
+    def redirect(request):
+        if request.path == "/x":
+            drips(request, bytes(1 << 16), first=b"HTTP/1.0 302 Found\r\nLocation: /set.bin\r\n\r\n")
+        else:
+            answer(request)
+
+    answer, server.answer, server.files["/set.bin"] = server.answer, redirect, CONTENT
+    assert download(f"{server.url}/x", tmp_path / "x", known_hash=HASH, progress=False).read_bytes() == CONTENT
+
+
+def test_redirects_without_an_end_are_one_line(server, tmp_path):
+    def redirect(request):
+        request.send_response(302)
+        request.send_header("Location", request.path + "x")
+        request.end_headers()
+
+    server.answer = redirect
+    with pytest.raises(DownloadFailed, match=r"Exceeded 30 redirects.*; run it again"):
+        download(f"{server.url}/x", tmp_path / "x", known_hash=HASH, progress=False)
+
+
+def test_a_server_too_slow_on_average_is_given_up_and_what_arrived_is_kept(fetch, server, tmp_path):
+    server.breaks = [1 << 16] * 100  # each attempt goes on, so that none of them counts as failed
+    options = {"known_hash": HASH, "progress": False, "patience": 0.2, "stall": 0.1, "slowest": 1 << 40}
+    with pytest.raises(DownloadFailed, match=r"only [\d,]+ bytes arrived in \d s; run it again to go on"):
+        download(f"{server.url}/set.bin", tmp_path / "set.bin", **options)
+    size = (tmp_path / "set.bin.part").stat().st_size
+    assert 0 < size < len(CONTENT)
+    server.breaks, server.requests = [], []
+    assert fetch().read_bytes() == CONTENT
+    assert server.requests == [f"bytes={size}-"]
 
 
 def test_a_link_in_place_of_the_part_file_is_not_followed(fetch, tmp_path):

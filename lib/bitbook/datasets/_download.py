@@ -1,9 +1,14 @@
 """Downloads that are verified, show their progress, and go on where they were broken off."""
 
+import contextlib
 import os
+import queue
+import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pooch
 import requests
@@ -26,6 +31,7 @@ def download(
     progress: bool = True,
     patience: float = 1.0,
     stall: float = 60.0,
+    slowest: int = 16 << 10,
 ) -> Path:
     """Fetch a URL to a path unless a file with that hash ("md5:..." or SHA-256) is there already; return the path.
 
@@ -35,16 +41,17 @@ def download(
     Args:
         largest: bytes that the file may have.
         patience: pause in seconds before the first new attempt, doubled for each further one.
-        stall: seconds that a block of 64 KiB may take.
+        stall: seconds that the headers, redirects included, may take, and a block of 64 KiB.
+        slowest: bytes that have to arrive in a second, on average, beside five times `stall`.
 
     Raises:
-        DownloadFailed: after five attempts in a row without progress, for a refusal by the server, more bytes than
-            `largest`, a wrong hash, and where the file cannot be written.
+        DownloadFailed: after five attempts in a row without progress, for a server that is too slow or refuses, more
+            bytes than `largest`, a wrong hash, and where the file cannot be written.
     """
     if path.exists() and not path.is_file():
         raise DownloadFailed(f"{url}: {path} is no file: remove it")
     part = path.with_name(path.name + ".part")
-    downloader = _Resuming(part, largest, progress, patience, stall)
+    downloader = _Resuming(part, largest, progress, patience, stall, slowest)
     try:
         pooch.retrieve(url, known_hash, fname=path.name, path=path.parent, downloader=downloader)
     except (ValueError, OSError, HTTPError) as error:  # a wrong hash is a ValueError, requests' errors are OSErrors
@@ -53,6 +60,39 @@ def download(
             remedy = "run it again to start afresh"
         raise DownloadFailed(f"{url}: {' '.join(str(error).split())}; {remedy}") from error
     return path
+
+
+def _in_time(call: Callable[[], Any], seconds: float, what: str, give_up: Callable[[], Any] = lambda: None) -> Any:
+    """Return what a call returns within seconds; after them, or at Ctrl-C, give up and raise.
+
+    It runs in a thread, since a time-out of requests begins anew with every byte that arrives.
+    """
+    done: queue.SimpleQueue[tuple[Any, Exception | None]] = queue.SimpleQueue()
+
+    def work() -> None:
+        try:
+            done.put((call(), None))
+        except Exception as error:
+            done.put((None, error))
+
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        value, error = done.get(timeout=max(seconds, 0))
+    except BaseException as stopped:
+        with contextlib.suppress(OSError, ValueError, RuntimeError):  # the connection is gone already
+            give_up()
+        if isinstance(stopped, queue.Empty):
+            raise requests.Timeout(f"{what} took more than {seconds:g} s") from None
+        raise
+    if error is not None:
+        raise error
+    return value
+
+
+def _drop_body(response: requests.Response, **_: Any) -> None:
+    """Close a redirect, whose body requests would read to its end."""
+    if response.is_redirect:
+        response.close()
 
 
 @dataclass
@@ -64,12 +104,14 @@ class _Resuming:
     progress: bool
     patience: float
     stall: float
+    slowest: int
     attempts: int = 5
 
     def __call__(self, url: str, output_file: str, pooch: object) -> None:
         if self.part.is_symlink() or self.part.is_fifo():  # not ours: what a link points to stays as it is
             self.part.unlink()
         failures = 0
+        self.begun, self.first = time.monotonic(), self._size()
         while True:
             before = self._size()
             try:
@@ -79,24 +121,30 @@ class _Resuming:
                 failures = 0 if self._size() > before else failures + 1
                 if failures == self.attempts:
                     raise
+                self._check_rate(self._size())
                 time.sleep(self.patience * 2**failures)
         os.replace(self.part, output_file)
 
     def _size(self) -> int:
         return self.part.stat().st_size if self.part.exists() else 0
 
+    def _check_rate(self, size: int) -> None:
+        """Raise OSError where too little has arrived since the call began, all attempts and pauses included."""
+        allowed = self.attempts * self.stall + (size - self.first) / self.slowest
+        if (elapsed := time.monotonic() - self.begun) > allowed:
+            raise OSError(f"only {size - self.first:,} bytes arrived in {elapsed:,.0f} s")
+
     def _append(self, url: str) -> None:
         """One request for the bytes still missing; raises requests' exceptions where the connection breaks."""
         start = self._size()
         headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
-        with requests.get(url, headers=headers, stream=True, timeout=30) as response:
-            if (
-                start and response.status_code == 416
-            ):  # nothing lies beyond what we have: it is all, and its hash will tell
+        options: Any = {"headers": headers, "stream": True, "timeout": 30, "hooks": {"response": _drop_body}}
+        with _in_time(lambda: requests.get(url, **options), self.stall, "the server's answer") as response:
+            if start and response.status_code == 416:  # nothing lies beyond what we have: its hash will tell
                 return
             response.raise_for_status()
             if response.status_code != 206:  # the server sends everything again
-                start = 0
+                start = self.first = 0
             elif not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
                 self.part.unlink(missing_ok=True)
                 raise OSError("the server sent another part than it was asked for")
@@ -107,10 +155,11 @@ class _Resuming:
             )
             size = start
             with bar, self.part.open("ab" if start else "wb") as file:
-                while size <= self.largest and (block := self._block(response)):
+                while max(size, total) <= self.largest and (block := self._block(response)):
                     file.write(block)
                     size += len(block)
                     bar.update(len(block))
+                    self._check_rate(size)
         if max(size, total) > self.largest:
             self.part.unlink()
             raise OSError(f"has more than {self.largest:,} bytes, which cannot be right")
@@ -119,9 +168,11 @@ class _Resuming:
 
     def _block(self, response: requests.Response) -> bytes:
         """Return the next block, shorter at the end only; raises requests.Timeout where it takes too long."""
-        block, begun = b"", time.monotonic()
-        while len(block) < BLOCK and (piece := response.raw.read1(BLOCK - len(block))):
-            block += piece
-            if time.monotonic() - begun > self.stall:
-                raise requests.Timeout(f"the server sent only {len(block)} bytes in {self.stall:g} s")
-        return block
+
+        def read() -> bytes:
+            block = b""
+            while len(block) < BLOCK and (piece := response.raw.read1(BLOCK - len(block))):
+                block += piece
+            return block
+
+        return _in_time(read, self.stall, f"a block of {BLOCK >> 10} KiB", response.raw.shutdown)
