@@ -232,6 +232,40 @@ def test_a_wrong_parameter_of_a_run_is_said_before_its_network_is_trained(projec
     assert not (project.folder / "epochs.txt").exists()
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("net: tiny-s0, k: 4", "net: tiny-s1, k: 4", "runs: tiny-b: there is no net 'tiny-s1', only tiny-s0"),
+        ("02_twice, net: tiny-s0, k: 3", "03_no, net: tiny-s0", "a: there is no notebook '03_no', only 01_net.*, 02_t"),
+        ("02_twice]", "03_no]", "notebooks: there is no file of a notebook '03_no', only 01_networks, 02_twice"),
+        ("notebooks: [01_networks, ", "notebooks: [", "notebooks: there is no notebook '01_networks', only 02_twice"),
+        ("task: tiny", "task: small", "nets: tiny-s0: there is no task 'small', only tiny"),
+    ],
+)
+def test_what_is_named_and_not_there_is_said_by_every_stage(old, new, message, project, capsys):
+    path = project.folder / "params.yaml"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    for stage in (["clean", "01_networks"], ["data", "tiny"], ["net", "tiny-s0"], ["run", "tiny-a"], ["collect"]):
+        assert main(["stage", *stage]) == 2
+        assert re.search(f"^bitbook: params.yaml: .*{message}", capsys.readouterr().err)
+
+
+def test_a_missing_net_is_said_before_others_are_trained(project):
+    path = project.folder / "params.yaml"
+    path.write_text(path.read_text().replace("net: tiny-s0, k: 4", "net: tiny-s1, k: 4"))
+    assert "params.yaml: runs: tiny-b: there is no net 'tiny-s1'" in project.run("dvc", "repro", fails=True)
+    assert not (project.folder / "epochs.txt").exists()
+
+
+def test_a_task_that_nobody_knows_is_said_before_a_network_is_trained(project, capsys):
+    path = project.folder / "params.yaml"
+    path.write_text(path.read_text().replace("tasks: []", "tasks: [digitz]"))
+    assert main(["stage", "net", "tiny-s0"]) == 2
+    assert "unknown task 'digitz'; known: digits, " in capsys.readouterr().err
+
+
 BOMB = "\n".join(f"{b}: &{b} [{','.join([f'*{a}'] * 9)}]" for a, b in zip("abcdefghi", "bcdefghij", strict=True))
 
 

@@ -58,11 +58,11 @@ def _part(params: Path, content: dict[str, Any], kind: str) -> Any:
     return part
 
 
-def read_params(params: Path) -> dict[str, dict[str, Any]]:
+def read_params(params: Path) -> dict[str, Any]:
     """Read a params file, all names in it checked.
 
     Returns:
-        Nets and runs by key.
+        Nets and runs by key, and the names of tasks and notebooks.
 
     Raises:
         ValueError: where the file is not YAML or not of the form of params.yaml, a name breaks the rule, or one is the
@@ -84,4 +84,4 @@ def read_params(params: Path) -> dict[str, dict[str, Any]]:
                 raise ValueError(f"{params}: {kind}: {key}: {_cut(unnamed[0])} is no parameter's name: write a word")
     if both := parts["nets"].keys() & parts["runs"].keys():
         raise ValueError(f"{params}: {', '.join(sorted(both))} names both a net and a run: rename one of them")
-    return {kind: parts[kind] for kind in _NAMES_OF}
+    return parts

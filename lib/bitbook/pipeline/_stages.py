@@ -52,6 +52,23 @@ def data(task: str, params: Path) -> None:
     write_atomically(results.folder / "keys" / f"{task}.json", tables.to_json(task))
 
 
+def _check_named(params: Path) -> None:
+    """Raise ValueError where something names what is not there: DVC says so only after other networks were trained."""
+    found, notebooks = read_params(params), read_params(root() / "params.yaml")["notebooks"]
+    tasks = [*found["tasks"], *(path.stem for path in Results.of(params).data("*").parent.glob("*.json"))]
+    files = [path.stem for path in (root() / "notebooks").glob("*.ipynb")]
+    named = [("notebooks", "file of a notebook", name, files) for name in notebooks]
+    named += [("notebooks", "notebook", NETWORKS, notebooks)] * bool(found["nets"])
+    named += [(f"nets: {key}", "task", entry["task"], tasks) for key, entry in found["nets"].items()]
+    for kind, there in (("net", list(found["nets"])), ("notebook", notebooks)):
+        named += [(f"runs: {key}", kind, entry[kind], there) for key, entry in found["runs"].items()]
+    for where, kind, name, there in named:
+        if name not in there:
+            raise ValueError(
+                f"{params}: {where}: there is no {kind} {name!r}, only {', '.join(sorted(there)) or 'none'}"
+            )
+
+
 def _check_run(params: Path, key: str, entry: Mapping[str, Any]) -> None:
     """Raise ValueError where the notebook of a run does not declare a parameter, or another type."""
     try:
@@ -69,12 +86,16 @@ def execute(kind: str, key: str, params: Path) -> None:
     entries = found[f"{kind}s"]
     if key not in entries:
         raise ValueError(f"{params} has no {kind} {key!r}: {', '.join(entries)}")
-    if kind == "net":  # a wrong parameter of a run is said before its network is trained
+    results = Results.of(params)
+    if kind == "net":  # a task without a data set, and a wrong parameter of a run, are said before a network is trained
+        for task in (task for task in found["tasks"] if not results.data(task).exists()):
+            from bitbook import tasks
+
+            tasks.get(task)
         for run in (run for run, entry in found["runs"].items() if entry["net"] == key):
             _check_run(params, run, found["runs"][run])
     parameters = dict(entries[key])
     name = NETWORKS if kind == "net" else parameters.pop("notebook")
-    results = Results.of(params)
     where = params.resolve().relative_to(root()).parent
     address = f"{kind}@{key}" if where == Path() else f"{where}/dvc.yaml:{kind}@{key}"
     source = root() / "results" / "notebooks" / f"{name}.ipynb"
@@ -117,7 +138,9 @@ def report(params: Path) -> None:
 
     results, pages = Results.of(params), []
     shown = root() / ".work" / "shown"
-    for kinds, entries in read_params(params).items():
+    found = read_params(params)
+    for kinds in ("nets", "runs"):
+        entries = found[kinds]
         for key in (key for key in entries if results.executed(key).exists()):
             metrics = json.loads(results.metrics(key).read_text())
             write_atomically(shown / f"{key}.ipynb", provenance.executed_notebook(results, key))
@@ -152,7 +175,7 @@ def use_own_code(arguments: Sequence[str]) -> None:
 
 
 def stage(kind: str, name: str | None, params: Path) -> None:
-    """Do what a stage of dvc.yaml does, all names checked before; under DVC, die with it.
+    """Do what a stage of dvc.yaml does, all names checked before, and that they are there; under DVC, die with it.
 
     Args:
         kind: clean, data, net, run, collect or report.
@@ -160,7 +183,7 @@ def stage(kind: str, name: str | None, params: Path) -> None:
             in dvc.yaml holds no name, since a shell would read it.
         params: the file that names nets and runs.
     """
-    read_params(params)
+    _check_named(params)
     # jsonschema would compile a grammar of addresses for two seconds, which no notebook holds.
     sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
     if "DVC_STAGE" in os.environ:
