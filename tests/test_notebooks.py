@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 import re
 import symtable
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 import yaml
 from bitbook import tasks
 from bitbook.pipeline import _notebook as notebook
-from bitbook.pipeline._parameters import check
+from bitbook.pipeline._parameters import ParameterError, check
 from bitbook.pipeline._stages import NETWORKS, read_params
 from bitbook.report._html import body_of
 from nbclient import NotebookClient
@@ -44,6 +45,20 @@ def test_every_parameter_is_annotated_and_explained(path):
     declared = notebook.parameters(notebook.read(path))
     assert declared
     assert [p.name for p in declared.values() if not p.comment] == []
+
+
+@each
+def test_every_number_and_list_has_a_range(path):
+    """Zero, one below, a billion billion, NaN and infinity, and an empty list: what a range refuses, none computes."""
+    for p in notebook.parameters(notebook.read(path)).values():
+        if p.type.startswith(("int", "float", "list")):
+            number = math.nan if "float" in p.type else 10**18
+            wrong = [[number], [-1]] if p.type.startswith("list") else [number, -1]
+            if " of them" in p.comment:
+                wrong = [[]]
+            for value in wrong:
+                with pytest.raises(ParameterError, match=rf"parameter {p.name} is .*asks for [\de.-]+ to [\de.]+"):
+                    p.check(value)
 
 
 @each

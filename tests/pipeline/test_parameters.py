@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 from bitbook.pipeline._parameters import ParameterError, check, declared
 
@@ -53,3 +55,42 @@ def test_unknown_names_are_refused_with_the_known_ones():
 def test_a_parameters_cell_holds_nothing_but_typed_defaults(cell):
     with pytest.raises(ParameterError):
         declared(cell)
+
+
+RANGES = """k: int = 16  # clusters; with an optimum; 1 to 256
+rate: float = 0.5  # 1e-3 to 1
+epochs: int | None = None  # of training; 1 to 10
+counts: list[int] = [3]  # each; 2 to 9
+levels: list[int] = [3]  # each; 2 to 9 or empty
+kinds: list[str] = ["a"]  # 1 to 2 of them
+free: float = -1.0  # from low to high"""
+
+
+@pytest.mark.parametrize(
+    ("name", "inside", "outside"),
+    [
+        ("k", [1, 256], [0, -1, 257, 10**400]),
+        ("rate", [1, 1e-3], [0, 1.5, math.nan, math.inf, -math.inf, -1]),
+        ("epochs", [None, 1], [0, 11]),
+        ("counts", [[2, 9]], [[], [1], [2, 10]]),
+        ("levels", [[], [2]], [[1]]),
+        ("kinds", [["a"], ["b", "c"]], [[], ["a"] * 3]),
+        ("free", [-math.inf, 0], []),
+    ],
+)
+def test_a_range_in_the_comment_is_kept(name, inside, outside):
+    found = declared(RANGES)
+    for value in inside:
+        assert check({name: value}, found)[name] == value
+    for value in outside:
+        wanted = found[name].comment.rpartition("; ")[2]
+        with pytest.raises(
+            ParameterError, match=f"parameter {name} is .*, but the notebook asks for {wanted}$"
+        ) as caught:
+            check({name: value}, found)
+        assert len(str(caught.value)) < 150
+
+
+def test_a_default_out_of_its_range_is_refused():
+    with pytest.raises(ParameterError, match="parameter k is 0, but the notebook asks for 1 to 9"):
+        declared("k: int = 0  # clusters; 1 to 9")

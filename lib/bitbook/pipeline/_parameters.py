@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import ast
 import io
+import re
+import reprlib
 import tokenize
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+_RANGE = re.compile(r"(?:^|; )(?P<low>[-+.\de]+) to (?P<high>[-+.\de]+)(?P<list>| or empty| of them)$")
 _SCALARS = {"int": int, "float": float, "str": str, "bool": bool, "None": type(None)}
 
 
 class ParameterError(ValueError):
-    """A parameter that the notebook does not declare, or a value of the wrong type."""
+    """A parameter that the notebook does not declare, or a value of the wrong type or out of range."""
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """One line of a parameters cell: `k: int = 16  # clusters per layer`."""
+    """One line of a parameters cell: `k: int = 16  # clusters per layer; 1 to 256`.
+
+    A comment that ends in a range, `LOW to HIGH`, sets the bounds of a number, or of all numbers of a list that is not
+    empty; with ` or empty` it may be, and ` of them` sets the bounds of its length instead.
+    """
 
     name: str
     type: str  # int, float, str, bool, None, list[...], Literal[...], or a union of these
@@ -26,13 +33,27 @@ class Parameter:
     comment: str
 
     def check(self, value: Any) -> Any:
-        """Return the value, an int given for a float converted; raise ParameterError where the type is another."""
+        """Return the value, an int given for a float converted; raise ParameterError for another type or range."""
+        said = f"parameter {self.name} is {reprlib.repr(value)}, but the notebook"
         for option in _options(ast.parse(self.type, mode="eval").body):
             try:
-                return _convert(option, value)
+                converted = _convert(option, value)
             except TypeError:
                 continue
-        raise ParameterError(f"parameter {self.name} is {value!r}, but the notebook declares {self.name}: {self.type}")
+            if (wanted := _RANGE.search(self.comment)) and not _within(converted, wanted):
+                raise ParameterError(f"{said} asks for {wanted[0].lstrip('; ')}")
+            return converted
+        raise ParameterError(f"{said} declares {self.name}: {self.type}")
+
+
+def _within(value: Any, wanted: re.Match) -> bool:
+    """Return whether a value keeps a range; NaN does not, None does."""
+    numbers = value if isinstance(value, list) else [value]
+    if wanted["list"] == " of them":
+        numbers = [len(numbers)]
+    elif not numbers:
+        return wanted["list"] == " or empty"
+    return all(number is None or float(wanted["low"]) <= number <= float(wanted["high"]) for number in numbers)
 
 
 def _options(type_: ast.expr) -> list[ast.expr]:
