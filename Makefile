@@ -23,6 +23,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 
 # What runs share comes first: two lanes must not write the same output. DVC takes seconds to start, so each takes four runs.
 reproduce: $(INSTALLED)  ## run what is not up to date, LANES=2 runs at a time; pages in results/report/index.html
+	@test -w . || { echo "$$PWD is read-only: copy it to a folder of your own"; exit 1; }
 	@test -e .git || printf '[core]\n    no_scm = true\n' > .dvc/config.local  # a zip of the project is no clone
 	dvc pull --quiet data.dvc
 	dvc repro --glob 'clean@*' 'net@*'

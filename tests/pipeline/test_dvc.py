@@ -223,3 +223,16 @@ def test_a_fresh_clone_pulls_the_bundled_data_offline(tmp_path, new_project, mon
 
     digits.write(tmp_path / "digits.npz")
     assert (tmp_path / "clone/data/digits.npz").read_bytes() == (tmp_path / "digits.npz").read_bytes()
+
+
+@pytest.mark.slow
+def test_experiments_run_in_a_git_worktree(project):
+    project.run("git", "add", "-f", "results/data/tiny.json")
+    project.run("git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "data")
+    tree = project.folder.parent / f"{project.folder.name}-tree"
+    project.run("git", "worktree", "add", "-q", str(tree), "HEAD")
+    worktree = type(project)(tree)
+    for where in ([], ["--temp"]):
+        worktree.run("dvc", "exp", "run", *where, "-n", f"five{len(where)}", "-S", "runs.tiny-a.k=5", "run@tiny-a")
+    assert worktree.json("results/metrics/tiny-a.json") == {"value": 10}
+    assert {"five0", "five1"} <= set(worktree.run("dvc", "exp", "list", "--name-only").split())

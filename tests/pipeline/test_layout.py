@@ -3,6 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from bitbook import pipeline
+from bitbook.cli import main
 from bitbook.pipeline import root
 from bitbook.pipeline._layout import Results
 
@@ -42,3 +44,16 @@ def test_outputs_are_removed_inside_the_results_only(tmp_path, link):
         with pytest.raises(ValueError, match=r"outside of .*: nothing is deleted there"):
             results.emptied(results.output("run", "tiny"))
         assert all(file.exists() for file in kept)
+
+
+def test_a_read_only_checkout_is_one_line(project, monkeypatch, capsys):
+    monkeypatch.setattr("os.access", lambda path, mode: False)  # no mode of a folder stops root, who runs CI
+    before = sorted(project.folder.rglob("*"))
+    for command in (["stage", "clean", "01_networks"], ["stage", "net", "tiny-s0"], ["stage", "collect"], ["publish"]):
+        assert main(command) == 2
+        assert capsys.readouterr().err.endswith(
+            "is read-only, and results are written there: copy it to a folder of your own\n"
+        )
+    with pytest.raises(PermissionError, match="is read-only"):
+        pipeline.start("02_twice", {})
+    assert sorted(project.folder.rglob("*")) == before

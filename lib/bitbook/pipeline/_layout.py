@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,12 @@ def root() -> Path:
         if (folder / ".dvc").is_dir() and (folder / "dvc.yaml").is_file():
             return folder
     raise FileNotFoundError(f"no dvc.yaml with a .dvc folder above {here}: change into a checkout of bitbook")
+
+
+def require_writable() -> None:
+    """Raise PermissionError where nothing can be written into the project folder."""
+    if not os.access(root(), os.W_OK):
+        raise PermissionError(f"{root()} is read-only, and results are written there: copy it to a folder of your own")
 
 
 def own_package() -> Path | None:

@@ -17,7 +17,7 @@ from bitbook.pipeline import _collect as collect
 from bitbook.pipeline import _provenance as provenance
 from bitbook.pipeline import _tables as tables
 from bitbook.pipeline._collect import aggregate, rows_of, seed_of
-from bitbook.pipeline._layout import Results, root
+from bitbook.pipeline._layout import Results, require_writable, root
 from bitbook.pipeline._params import check_name, read_params
 
 PROVENANCE = ("seconds", "hardware", "commit", "command", "test_reads")
@@ -151,6 +151,7 @@ def publish(rows: Iterable[Mapping[str, Any]]) -> int:
     Returns:
         The count of rows inserted or updated.
     """
+    require_writable()
     rows, published = list(rows), root() / "published"
     old, new = root() / ".work" / "published.old", root() / ".work" / "published.new"
     if old.exists() and not published.exists():  # stopped between the two renames below

@@ -15,7 +15,7 @@ from bitbook.pipeline import _notebook as notebook
 from bitbook.pipeline import _processes as processes
 from bitbook.pipeline import _provenance as provenance
 from bitbook.pipeline import _tables as tables
-from bitbook.pipeline._layout import Results, own_package, root
+from bitbook.pipeline._layout import Results, own_package, require_writable, root
 from bitbook.pipeline._parameters import check
 from bitbook.pipeline._params import check_name, read_params
 
@@ -184,6 +184,7 @@ def stage(kind: str, name: str | None, params: Path) -> None:
         params: the file that names nets and runs.
     """
     _check_named(params)
+    require_writable()
     # jsonschema would compile a grammar of addresses for two seconds, which no notebook holds.
     sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
     if "DVC_STAGE" in os.environ:
