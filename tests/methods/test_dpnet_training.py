@@ -235,7 +235,6 @@ def test_training_beats_the_optimal_clusters_alone(task, network, variant):
 @pytest.mark.parametrize(
     ("scheme", "more", "message"),
     [
-        (LSQ(k=1), {}, "at least two levels"),
         (dpnet.DPR(k=3, strength=300.0), {}, "diverges at .* take at most 23"),
         (dpnet.DPQ(k=3), {"objective": half_square, "folder": Path("somewhere")}, "needs a name"),
     ],

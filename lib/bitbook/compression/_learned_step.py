@@ -72,10 +72,11 @@ class LSQ(training.Quantising):
 
     k: int | Mapping[str, int]
 
+    def __post_init__(self) -> None:
+        training.require_ranges(self, k=(2, 65536))  # levels
+
     def prepare(self, network: nn.Module) -> None:
-        """Put a grid before every weight tensor; ValueError for fewer than two levels."""
+        """Put a grid before every weight tensor."""
         layers = {name: self.k[name] if isinstance(self.k, Mapping) else self.k for name in weight_tensors(network)}
-        if min(layers.values()) < 2:
-            raise ValueError("a uniform grid needs at least two levels a layer")
         for name, levels in layers.items():
             training.attach(network, name, LearnedStep(training.original(network, name).detach(), levels))

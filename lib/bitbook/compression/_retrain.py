@@ -33,6 +33,10 @@ class Retraining:
     optimiser: str = "sgd"
     precision: str = "bfloat16"
 
+    def __post_init__(self) -> None:
+        training.require_ranges(self, epochs=(0, 1e6), codebook_epochs=(0, 1e6), weight_decay=(0, 1e3), distil=(0, 1))
+        training.require_ranges(self, learning_rate=(0, 1e3), codebook_learning_rate=(0, 1e3))
+
 
 def retrain(
     network: nn.Module,

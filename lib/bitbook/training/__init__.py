@@ -14,7 +14,7 @@ from ._masks import Mask, Pruning, gradual_sparsity
 from ._metrics import kl_divergence, macro_f1, top1, top5
 from ._objective import Objective, adversarial_training, cross_entropy, distillation, pgd
 from ._parametrisation import attach, attached, entering, original
-from ._recipe import Recipe
+from ._recipe import Recipe, require_ranges
 from ._scheme import Quantising, Refreshing, Scheme
 from ._shared_values import CodebookTuning, SharedValues, lookup
 from ._straight_through import (
@@ -32,6 +32,6 @@ __all__ = [
     "Quantising", "Recipe", "Refreshing", "Scheme", "SharedValues", "StraightThrough", "adversarial_training",
     "attach", "attached", "augment", "bake", "batch_length", "coded", "cross_entropy", "device", "distillation",
     "entering", "evaluate", "evaluating", "fit", "gradual_sparsity", "inputs", "joined", "kl_divergence", "logits",
-    "lookup", "macro_f1", "original", "pgd", "quantise", "reestimate_batch_norm", "refresh", "run", "sample",
-    "straight_through", "top1", "top5",
+    "lookup", "macro_f1", "original", "pgd", "quantise", "reestimate_batch_norm", "refresh", "require_ranges", "run",
+    "sample", "straight_through", "top1", "top5",
 ]  # fmt: skip

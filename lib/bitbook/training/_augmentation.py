@@ -15,7 +15,7 @@ def augment(images: Tensor, *, policy: str, generator: torch.Generator) -> Tenso
     Parts, joined by "+": `cropP` pads P black pixels all round and cuts out the old size at random (a shift by up to
     P), `flip` mirrors left and right with probability 1/2, `cutoutS` blackens a square of S pixels around a random
     centre; "none" alone does nothing. All draws come from `generator` on the CPU, so that they are the same for every
-    device. Raises ValueError for another policy.
+    device. Raises ValueError for another policy, and one of more pixels than images have.
     """
     return apply(images, policy=policy, drawn=draw(len(images), policy=policy, generator=generator))
 
@@ -43,6 +43,10 @@ def apply(images: Tensor, *, policy: str, drawn: Sequence[Tensor]) -> Tensor:
     rows, columns = every_row.expand(n, height), every_column.expand(n, width)  # where each pixel comes from
     hole = None
     for (kind, size), numbers in zip(_parts(policy), drawn, strict=True):
+        if size > max(height, width):
+            raise ValueError(
+                f"augmentation policy {policy!r}: images have {height} x {width} pixels, fewer than {size}"
+            )
         numbers = numbers.to(device)
         if kind == "crop":
             rows, columns = rows + numbers[0], columns + numbers[1]
@@ -73,7 +77,7 @@ def _parts(policy: str) -> list[tuple[str, int]]:
     parts = [] if policy == "none" else policy.split("+")
     found = []
     for part in parts:
-        match = re.fullmatch(r"(crop|cutout)(\d+)|(flip)", part)
+        match = re.fullmatch(r"(crop|cutout)(\d{1,6})|(flip)", part)
         if match is None:
             raise ValueError(f"augmentation policy {policy!r}: {part!r} is none of cropP, cutoutS, flip")
         found.append((match[1], int(match[2])) if match[1] else (match[3], 0))

@@ -1,7 +1,26 @@
 """How a network is trained: the constants of one training, and the learning rate over it."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+import torch
+
+from ._augmentation import draw
+
+
+def require_ranges(options: object, **ranges: tuple[float, float]) -> None:
+    """Raise ValueError for a number, or one of a mapping's, that is out of its range or NaN; None is not looked at.
+
+    Args:
+        options: a dataclass.
+        ranges: the smallest and the largest number of each field.
+    """
+    for field, (low, high) in ranges.items():
+        value = getattr(options, field)
+        for number in value.values() if isinstance(value, Mapping) else (value,):
+            if number is not None and not low <= number <= high:
+                raise ValueError(f"{type(options).__name__}: {field} is {number:g}, not from {low:g} to {high:g}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +41,9 @@ class Recipe:
     precision: str = "float32"  # "float32", or "bfloat16" for the forward pass where the device gains by it
 
     def __post_init__(self) -> None:
+        require_ranges(self, epochs=(0, 1e6), batch_size=(1, 1e6), learning_rate=(0, 1e3), weight_decay=(0, 1e3))
+        require_ranges(self, **dict.fromkeys(("momentum", "warmup", "label_smoothing", "averaging"), (0, 1)))
+        draw(0, policy=self.augmentation, generator=torch.Generator())
         choices = {
             "optimiser": ("sgd", "adam"),
             "schedule": ("cosine", "linear", "constant"),

@@ -12,7 +12,7 @@ from bitbook.networks import bake
 
 from ._objective import Objective
 from ._parametrisation import attached
-from ._recipe import Recipe
+from ._recipe import Recipe, require_ranges
 from ._straight_through import Quantiser, quantise, refresh
 
 
@@ -75,6 +75,9 @@ class Refreshing(Quantising):
 
     every: int = 130
     until: float = 2 / 3
+
+    def __post_init__(self) -> None:
+        require_ranges(self, every=(1, 1e9), until=(0, 1))
 
     def after_step(self, network: nn.Module, step: int, steps: int) -> None:
         if step % self.every == 0 and step <= self.until * steps:

@@ -162,8 +162,8 @@ def test_exponents_stay_where_they_became_whole_if_they_are_to(fixed):
     [
         ({}, {"optimiser": "sgd"}, "adam"),
         ({"charge": "bits"}, {}, "none of depth"),
-        ({"gamma": -1.0}, {}, "negative"),
-        ({"depth": 0.5}, {}, "1 to 16"),
+        ({"gamma": -1.0}, {}, "gamma is -1, not from 0"),
+        ({"depth": 0.5}, {}, "from 1 to 16"),
         ({"whole_from": 1.0}, {}, "whole_from"),
         ({"push": 1e-4}, {}, "learning rate"),
     ],

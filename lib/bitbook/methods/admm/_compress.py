@@ -46,6 +46,10 @@ class Training:
     rho: float = 1e-3
     growth: float = 1.0
 
+    def __post_init__(self) -> None:
+        training.require_ranges(self, epochs=(0, 1e6), learning_rate=(0, 1e3), rounds=(1, 1e6))
+        training.require_ranges(self, rho=(0, 1e9), growth=(1e-3, 1e3))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Pruning:
@@ -80,6 +84,9 @@ class Schedule:
     augmentation: str | None = None
     batch_size: int = 256
     optimiser: str = "adam"
+
+    def __post_init__(self) -> None:
+        training.require_ranges(self, ramp=(0, 1), share=(0, 1), temperature=(1e-3, 1e6), batch_size=(1, 1e6))
 
 
 @dataclass(frozen=True)

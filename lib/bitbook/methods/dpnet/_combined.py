@@ -15,6 +15,7 @@ from bitbook.clustering._threads import Workers
 from bitbook.codes import Coded, Compressed, ScalarCode
 from bitbook.compression import assemble, weight_tensors
 from bitbook.methods.dpnet._bit_budget import EntropyConstrained, Pruned, rate_distortion_weight
+from bitbook.methods.dpnet._cluster import optimal_layers
 from bitbook.tasks import Task
 
 AIMED = 0.995  # of the budget: weights move on after the last clustering
@@ -45,6 +46,11 @@ class Schedule:
     frozen: float = 2 / 3
     temperature: float = 2.0
     share: float = 0.8
+
+    def __post_init__(self) -> None:
+        shares = dict.fromkeys(("ramp", "frozen", "share"), (0, 1))
+        training.require_ranges(self, ratio=(1e-3, 1e6), bits=(1e-3, 16), values=(1, 65536), temperature=(1e-3, 1e6))
+        training.require_ranges(self, epochs=(0, 1e6), every=(1, 1e9), **shares)
 
 
 @dataclass(frozen=True)
@@ -78,6 +84,12 @@ class Combined(training.Scheme):
         return self.schedule.bits * sum(tensor.size for tensor in weight_tensors(self.network).values())
 
     def prepare(self, network: nn.Module) -> None:
+        least = len(assemble(self.network, optimal_layers(weight_tensors(self.network), 1)).to_bytes())
+        if least > self.budget:
+            raise ValueError(
+                f"ratio {self.schedule.ratio:g}: {self.budget:.0f} bytes are asked for, but one value for the weights"
+                f" of each layer takes {least:,} bytes already; lower the ratio"
+            )
         self.bits.attach(network, self.start)
 
     def objective(self, network: nn.Module, base: training.Objective) -> training.Objective:

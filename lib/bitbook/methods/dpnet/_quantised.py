@@ -80,5 +80,9 @@ class DPQ(training.Refreshing):
     k: int | Mapping[str, int]
     until: float = 1 / 3
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        training.require_ranges(self, k=(1, 65536))
+
     def prepare(self, network: nn.Module) -> None:
         attach_clusters(network, self.k, Quantised)

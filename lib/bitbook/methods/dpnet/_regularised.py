@@ -68,6 +68,10 @@ class DPR(training.Refreshing):
     ramp: float = 2 / 3
     until: float = 1.0
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        training.require_ranges(self, k=(1, 65536), strength=(0, 1e9), ramp=(0, 1))
+
     def check(self, recipe: training.Recipe) -> None:
         """Raise ValueError where the strength is so large that training diverges."""
         if self.strength * recipe.learning_rate > LARGEST_PRODUCT:

@@ -27,6 +27,9 @@ class Attack:
     epsilon: float
     steps: int
 
+    def __post_init__(self) -> None:
+        training.require_ranges(self, epsilon=(0, 1), steps=(1, 1e4))
+
     def __call__(self, network: nn.Module, images: Tensor, labels: Tensor, *, seed: int) -> Tensor:
         """Return images (N, C, H, W) as floats, attacked from random starts that the seed fixes."""
         generator = torch.Generator().manual_seed(seed)

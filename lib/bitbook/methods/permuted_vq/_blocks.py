@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from torch import nn
 
 from bitbook.compression._select import select
+from bitbook.training import require_ranges
 
 FEWEST = 4  # blocks for each codeword
 
@@ -32,6 +33,11 @@ class Blocks:
     own: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     dense: Sequence[str] = ()
 
+    def __post_init__(self) -> None:
+        require_ranges(
+            self, k=(1, 65536), linear_k=(1, 65536), kernels=(1e-3, 1e6), pointwise=(1, 1e6), linear=(1, 1e6)
+        )
+
     def sizes(self, network: nn.Module) -> dict[str, tuple[int, int]]:
         """Return (k, d) of every weight tensor to quantise, by parameter name.
 
@@ -47,7 +53,13 @@ class Blocks:
             if name in self.own:
                 found[name] = self.own[name]
             elif name not in apart:
-                d = self.linear if weights.ndim == 2 else self.pointwise if area == 1 else round(self.kernels * area)
+                d = (
+                    self.linear
+                    if weights.ndim == 2
+                    else self.pointwise
+                    if area == 1
+                    else max(1, round(self.kernels * area))
+                )
                 d = math.gcd(d, weights[0].size)
                 most = weights.size // (FEWEST * d)
                 k = self.linear_k if weights.ndim == 2 and self.linear_k else self.k

@@ -36,6 +36,7 @@ class Quantisation:
     rounding: str = "nearest"
 
     def __post_init__(self) -> None:
+        training.require_ranges(self, iterations=(1, 1e6), sparsity=(0, 0.999))
         if self.rounding not in ("nearest", "outputs"):
             raise ValueError(f"rounding is 'nearest' or 'outputs', not {self.rounding!r}")
         if self.sparsity and self.rounding == "outputs":

@@ -52,14 +52,15 @@ class SelfCompression(training.Scheme):
     fixed_exponents: bool = True
     whole_depths: bool = False
 
+    def __post_init__(self) -> None:
+        rates = dict.fromkeys(("learning_rate", "epsilon", "weight_epsilon", "push"), (0, 1e3))
+        training.require_ranges(self, gamma=(0, 1e9), depth=(1, 16), every=(0, 1e6), whole_from=(0, 0.999), **rates)
+
     def check(self, recipe: training.Recipe) -> None:
-        """Raise ValueError for another optimiser than Adam, and for options out of their range."""
+        """Raise ValueError for another optimiser than Adam, another charge, and for a push that is too small."""
         faults = {
             "recipe: self-compression needs optimiser adam, whose epsilon it sets": recipe.optimiser != "adam",
             f"charge: {self.charge!r} is none of {', '.join(CHARGES)}": self.charge not in CHARGES,
-            f"gamma: must not be negative, but is {self.gamma}": self.gamma < 0,
-            f"depth: must be from 1 to 16, but is {self.depth}": not 1 <= self.depth <= 16,
-            f"whole_from: must be from 0 to below 1, but is {self.whole_from}": not 0 <= self.whole_from < 1,
             f"push: {self.push} is below the learning rate {recipe.learning_rate}, which would undo it": self.every
             and self.push < recipe.learning_rate,
         }
