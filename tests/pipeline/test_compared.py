@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from bitbook.pipeline import at_equal_value, claims, draw_fronts
+from bitbook.pipeline import at_equal_value, claims, draw_fronts, results_table
 
 TASK = SimpleNamespace(name="cifar10", headline="top1")
 TABLE = pd.DataFrame(
@@ -40,3 +40,7 @@ def test_the_figure_has_a_line_a_variant_a_mark_a_peer_and_the_float_level():
     assert axis.lines[0].get_xydata().tolist() == [[100, 0.8], [400, 0.9]]
     assert axis.lines[2].get_xydata().tolist() == [[250, 0.85], [900, 0.9]]
     assert axis.get_ylim() == pytest.approx((0.82, 0.905))
+
+
+def test_no_results_are_an_empty_table():
+    assert results_table([]).empty

@@ -223,3 +223,11 @@ def test_results_at_a_ratio_are_the_least_divergence_at_or_above_it(measured, tm
     ]
     assert (measured.folder / f"one-two-{ratio:g}x.bitbook").read_bytes() == path.read_bytes()
     assert f"large: no file of the front is {ratio:g} times smaller" in capsys.readouterr().out
+
+
+def test_lists_of_other_lengths_than_asked_for_are_refused(play):
+    run = play()
+    run.parameters = {"epochs": [1, 2], "rates": [0.1]}
+    run.lengths(epochs=2, rates=1)
+    with pytest.raises(ParameterError, match="parameter rates holds 1, but with the other parameters it takes 2"):
+        run.lengths(epochs=2, rates=2)

@@ -93,6 +93,8 @@ def results_table(rows: Sequence[Mapping[str, Any]], *, named: bool = False) -> 
             "as the paper counts": f"{float(counted):.2f}" if counted else "",
         }
         shown.append(cells | {"epochs": int(row["epochs"])})
+    if not shown:
+        return pd.DataFrame()
     table = pd.DataFrame(shown)
     table = table.drop(
         columns=[name for name in ("as the paper counts", "epochs") if not table.get(name, pd.Series()).any()]

@@ -20,8 +20,9 @@ from bitbook.pipeline import _provenance as provenance
 from bitbook.pipeline import _tables as tables
 from bitbook.pipeline._code_hash import code_hash
 from bitbook.pipeline._execute import STAGE, TERMINAL, threads
-from bitbook.pipeline._layout import Results, own_package, root
+from bitbook.pipeline._layout import Results, own_package, require_writable, root
 from bitbook.pipeline._network_file import about_network, read_network, write_network
+from bitbook.pipeline._parameters import ParameterError
 from bitbook.pipeline._store import Store, key_of
 from bitbook.pipeline._tables import to_json
 
@@ -72,6 +73,7 @@ class Run:
     """
 
     def __init__(self, name: str, namespace: dict[str, Any]):
+        require_writable()
         self.name, self._namespace = name, namespace
         self._stage: dict[str, str] | None = json.loads(os.environ[STAGE]) if STAGE in os.environ else None
         if self._stage:
@@ -122,6 +124,16 @@ class Run:
         for name, parameter in declared.items():
             self._namespace[name] = parameter.check(self._namespace[name])
         return {name: self._namespace[name] for name in declared}
+
+    def lengths(self, **wanted: int) -> None:
+        """Raise ParameterError for a parameter that is a list of another length than the others ask for.
+
+        Args:
+            wanted: the lengths by the parameters' names.
+        """
+        for name, length in wanted.items():
+            if (found := len(self.parameters[name])) != length:
+                raise ParameterError(f"parameter {name} holds {found}, but with the other parameters it takes {length}")
 
     def _input(self, kind: str, key: str) -> Path:
         """Return a file that another stage has made: in this stage's results, run interactively in any."""

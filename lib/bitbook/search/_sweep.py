@@ -58,10 +58,10 @@ def sweep(
     and the layers' inputs are taken on. A stopped sweep resumes: what has its record in the folder is not evaluated
     again. Raises ValueError where there is no setting, and for an unknown mode.
     """
-    settings = sorted({s.item() if isinstance(s, np.generic) else s for s in settings})
+    given, settings = settings, sorted({s.item() if isinstance(s, np.generic) else s for s in settings})
     modes = sorted(set(modes))
     if not settings:
-        raise ValueError("a sweep needs at least one setting: the range given is empty")
+        raise ValueError(f"a sweep needs at least one setting, and {given!r:.50} holds none")
     if unknown := [t for t in modes if t not in MODES]:
         raise ValueError(f"modes are {', '.join(MODES)}, not {', '.join(unknown)}")
     tensors = weight_tensors(network)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from joblib import Parallel, delayed
+from joblib import Parallel, cpu_count, delayed
 from threadpoolctl import threadpool_limits
 
 from bitbook.files import write_atomically
@@ -21,14 +21,15 @@ class Workers:
     """Calls methods of a picklable object, in this process or in several, with the same results.
 
     folder: the object is written there once and read once by each worker, so a cluster's workers must see that folder.
-    workers: processes; 1 works in this one, 0 takes backend and number from `joblib.parallel_config`. Every call runs
-    on one thread, since sums over several threads round differently. Raises ValueError for a negative number.
+    workers: processes, at most one for each core; 1 works in this one, 0 takes backend and number from
+    `joblib.parallel_config`. Every call runs on one thread, since sums over several threads round differently. Raises
+    ValueError for a negative number.
     """
 
     def __init__(self, target: Any, folder: Path, *, workers: int = 1) -> None:
         if workers < 0:
             raise ValueError(f"workers must be 1 or more, or 0 for what joblib is configured to, not {workers}")
-        self.target, self.folder, self.workers = target, folder, workers
+        self.target, self.folder, self.workers = target, folder, min(workers, cpu_count())
         self._path: str | None = None
 
     def each(self, method: str, items: Iterable[Any]) -> Iterator[Any]:
