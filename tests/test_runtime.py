@@ -1,7 +1,9 @@
 """A file becomes a module that computes what the decoded weights say."""
 
+import copy
 import dataclasses
 
+import bitbook
 import numpy as np
 import pytest
 import torch
@@ -167,3 +169,37 @@ def test_layers_with_hooks_keep_them_beside_lookup_layers():
     module = torch.nn.Sequential(torch.nn.Linear(3, 2, bias=False))
     module[0].register_forward_pre_hook(lambda layer, given: (given[0] * 10,))
     assert file.to_module(into=module, kernel="lookup")(torch.ones(1, 3)).tolist() == [[40, 50]]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+@pytest.mark.parametrize("kernel", ["lookup", "lookup8"])
+def test_lookup_layers_keep_the_type_of_the_module(dtype, kernel):
+    module = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 1), torch.nn.Flatten(), torch.nn.Linear(8, 3)).to(dtype)
+    file = bitbook.compress(module, k=4)
+    x = torch.rand(5, 1, 2, 2, dtype=dtype)
+    with torch.no_grad():
+        dense, lookup = (file.to_module(into=copy.deepcopy(module), kernel=k)(x) for k in ("dense", kernel))
+    assert lookup.dtype == dtype
+    torch.testing.assert_close(lookup, dense, rtol=0.02, atol=0.02)
+
+
+def test_a_layer_that_is_compiled_by_itself_gives_way_to_its_lookup_layer():
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Linear(6, 20), torch.nn.ReLU(), torch.nn.Linear(20, 3))
+    fresh = torch.nn.Sequential(torch.nn.Linear(6, 20), torch.nn.ReLU(), torch.nn.Linear(20, 3))
+    fresh[0] = torch.compile(fresh[0], backend="eager")
+    file, x = bitbook.compress(network, k=20), torch.rand(5, 6)
+    with torch.no_grad():
+        expected = file.to_module(into=network)(x)
+        torch.testing.assert_close(file.to_module(into=fresh, kernel="lookup")(x), expected)
+
+
+def test_a_buffer_that_is_one_number_for_many_is_filled():
+    class Scaled(torch.nn.Module):
+        def __init__(self, scale):
+            super().__init__()
+            self.layer = torch.nn.Linear(4, 3)
+            self.register_buffer("scale", torch.tensor([scale]).expand(3))
+
+    filled = bitbook.compress(Scaled(2.0), k=4).to_module(into=Scaled(1.0))
+    assert filled.scale.tolist() == [2, 2, 2]

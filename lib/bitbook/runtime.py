@@ -62,6 +62,8 @@ def to_module(
         with networks.at_most(state.values()), _WithoutWeights() if coded else contextlib.nullcontext():
             into = networks.build(compressed.specification)
     module = networks.unwrapped(into)
+    if coded:
+        networks.unwrap_inside(module)  # what torch.compile has made of a layer would go on computing with its weights
     if state.keys() - set(networks.plain_names(module).values()):
         networks.bake(module)
     names = _check(module, state, compressed)
@@ -72,6 +74,9 @@ def to_module(
         for name in coded.keys() & set(names.values()):
             state[name] = torch.from_numpy(compressed.codes[name].decode(compressed.codebooks))
     values = {name: state[stored] for name, stored in names.items()}
+    for entry in module.state_dict(keep_vars=True).values():
+        if isinstance(entry, torch.Tensor) and 0 in entry.stride() and entry.numel() > 1:  # one number for many
+            entry.data = entry.data.clone(memory_format=torch.contiguous_format)
     module.load_state_dict(values, strict=False, assign=built and bool(coded))
     return into.eval()
 

@@ -477,3 +477,70 @@ def test_a_layer_that_became_zero_is_told():
     with torch.no_grad():
         network[0].weight *= 1e-6
     assert "all of it became zero" in bitbook.compress(network, ratio=2, progress=False).summary()
+
+
+class Counts(nn.Module):
+    """Counts its calls in a buffer, and shrinks rows of its embedding where it runs."""
+
+    def __init__(self):
+        super().__init__()
+        self.rows, self.out = nn.Embedding(20, 6, max_norm=0.5), nn.Linear(6, 3)
+        self.register_buffer("calls", torch.zeros((), dtype=torch.long))
+
+    def forward(self, x):
+        self.calls += 1
+        return self.out(self.rows(x).mean(1))
+
+
+def test_a_network_that_changes_when_it_runs_is_left_as_it_is():
+    network = Counts()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    bitbook.compress(network, calibration=torch.randint(0, 20, (40, 5)), k=4, progress=False)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+class Odd(torch.Tensor):
+    """A tensor that cannot be copied."""
+
+
+def test_a_network_that_cannot_be_copied_is_refused_in_our_words():
+    network = nn.Sequential(nn.Linear(6, 4))
+    network[0].weight = nn.Parameter(network[0].weight.detach().as_subclass(Odd))
+    with pytest.raises(ValueError, match=r"the network cannot be copied by copy\.deepcopy: "):
+        bitbook.compress(network, calibration=torch.rand(8, 6), k=4)
+
+
+class Own(nn.Module):
+    """A class of one's own with an attribute that torch.compile has, too."""
+
+    def __init__(self):
+        super().__init__()
+        self._orig_mod, self.last = nn.Linear(6, 6), nn.Linear(6, 3)
+
+    def forward(self, x):
+        return self.last(self._orig_mod(x))
+
+
+def test_an_attribute_alone_is_no_wrapper():
+    assert bitbook.compress(Own(), k=4).codes.keys() == {"_orig_mod.weight", "last.weight"}
+
+
+def test_a_batch_norm_without_epsilon_keeps_its_statistics():
+    network = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8, eps=0.0), nn.Linear(8, 3)).eval()
+    network[1].running_var.uniform_(0.5, 2)
+    x = torch.rand(40, 6)
+    again = bitbook.compress(network, calibration=x, k=48).to_module(into=copy.deepcopy(network))
+    with torch.no_grad():
+        torch.testing.assert_close(again(x), network(x), rtol=0, atol=5e-3)
+
+
+def test_the_finest_grid_holds_what_rounding_in_turn_moves_beyond_the_weights():
+    torch.manual_seed(0)
+    norm = nn.BatchNorm2d(8)
+    norm.running_mean.normal_()
+    norm.running_var.uniform_(0.3, 2)
+    norm.register_forward_pre_hook(lambda _, given: (3 * given[0],))
+    network = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), norm, nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten())
+    network.append(nn.Linear(32, 5))
+    file = bitbook.compress(network, calibration=torch.randn(32, 3, 8, 8), ratio=1.5, progress=False)
+    assert 1.5 <= file.ratio < 1.7

@@ -79,8 +79,8 @@ def compress(
         kind = getattr(network, "__name__", type(network).__name__)
         raise ValueError(f"compress takes a torch module, not {kind}; `bitbook compress` takes files of weights")
     plain = unwrapped(network)
-    if not is_plain(plain):
-        plain = plain_copy(plain)
+    if calibration is not None or task is not None or not is_plain(plain):
+        plain = plain_copy(plain)  # a network may change its own buffers and embeddings when it runs
     chosen = select(plain, include=include, exclude=exclude)
     data, moments, scales, in_turn, reference = None, {}, {}, {}, None
     if calibration is not None:

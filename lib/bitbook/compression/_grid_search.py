@@ -114,7 +114,8 @@ class InTurn:
         def round_layer(name: str, weights: np.ndarray, moments: np.ndarray) -> np.ndarray:
             parts = weights.reshape(len(moments), -1, moments.shape[1]) / step  # (groups, outputs, inputs)
             groups = [_levels(*part, lengths) for part in zip(parts, moments, strict=True)]
-            found[name] = np.concatenate(groups).reshape(weights.shape)
+            # What the finest steps move beyond the levels of a file stays at the last one.
+            found[name] = np.concatenate(groups).reshape(weights.shape).clip(-LEVELS // 2 + 1, LEVELS // 2 - 1)
             return found[name] * step
 
         images = self.images if careful else self.images[: max(len(self.images) // 4, 1)]

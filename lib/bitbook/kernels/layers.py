@@ -21,7 +21,7 @@ class LookupLayer(nn.Module):
 
     def __init__(self, layer: nn.Linear | nn.Conv2d, lookup: Lookup, *, most: int | None = None) -> None:
         super().__init__()
-        self.lookup, self.bias, self.window, self.groups = lookup, layer.bias, None, 1
+        self.lookup, self.bias, self.window, self.groups = lookup, _float_bias(layer), None, 1
         if isinstance(layer, nn.Conv2d):
             self.window, self.groups = (layer.kernel_size, layer.stride, layer.dilation), layer.groups
             self.padding = layer._reversed_padding_repeated_twice
@@ -47,8 +47,8 @@ class LookupLayer(nn.Module):
         return f"{m} outputs, {n} inputs, {forms}, {self.lookup.nbytes} bytes, lookup up to {self.most} {unit}"
 
     def forward(self, x: Tensor) -> Tensor:
-        x = on_the_cpu(x)
-        return self._multiplied(x) if self.window is None else self._convolved(x)
+        inputs = on_the_cpu(x)
+        return (self._multiplied(inputs) if self.window is None else self._convolved(inputs)).to(x.dtype)
 
     def _options(self) -> dict:
         bias = None if self.bias is None else self.bias.detach().numpy()
@@ -92,7 +92,7 @@ class EightBitLinear(nn.Module):
 
     def __init__(self, layer: nn.Linear, lookup: EightBitLookup) -> None:
         super().__init__()
-        self.lookup, self.bias = lookup, layer.bias
+        self.lookup, self.bias = lookup, _float_bias(layer)
 
     def extra_repr(self) -> str:
         m, n = self.lookup.shape
@@ -102,7 +102,14 @@ class EightBitLinear(nn.Module):
         rows = on_the_cpu(x).reshape(-1, self.lookup.shape[1])
         y = torch.from_numpy(self.lookup.multiply(rows.numpy(), threads=torch.get_num_threads()))
         y = y if self.bias is None else y.add_(self.bias.detach())
-        return y.reshape(*x.shape[:-1], -1)
+        return y.reshape(*x.shape[:-1], -1).to(x.dtype)
+
+
+def _float_bias(layer: nn.Linear | nn.Conv2d) -> nn.Parameter | None:
+    """The bias, in float32 for a layer of another type; the inputs' type comes back in the outputs."""
+    if layer.bias is None or layer.bias.dtype == torch.float32:
+        return layer.bias
+    return nn.Parameter(layer.bias.detach().float(), requires_grad=False)
 
 
 def on_the_cpu(x: Tensor) -> Tensor:

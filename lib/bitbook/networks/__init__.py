@@ -21,14 +21,14 @@ from ._normalise import Normalise
 from ._positions import image_shape, output_positions
 from ._pretrained import GIVEN, GivenWeights, WeightsDamaged, checksum, torchvision_specification, torchvision_weights
 from ._residual import CifarResNet, ResNet9, WideResNet
-from ._structure import bake, batch_norms, is_plain, plain_copy, plain_names, unwrapped
+from ._structure import bake, batch_norms, is_plain, plain_copy, plain_names, unwrap_inside, unwrapped
 from ._torchvision_classifier import torchvision_classifier
 from .channel_graph import shrunk
 
 __all__ = [
     "FACTORIES", "GIVEN", "GivenWeights", "Normalise", "WeightsDamaged", "at_most", "bake", "batch_norms", "build",
     "checksum", "image_shape", "is_plain", "output_positions", "plain_copy", "plain_names", "specification_of",
-    "torchvision_specification", "torchvision_weights", "unwrapped",
+    "torchvision_specification", "torchvision_weights", "unwrap_inside", "unwrapped",
 ]  # fmt: skip
 
 FACTORIES: dict[str, Callable[..., nn.Module]] = {

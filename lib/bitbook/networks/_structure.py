@@ -21,8 +21,8 @@ def unwrapped(network: nn.Module) -> nn.Module:
     while True:
         if isinstance(network, WRAPPERS):
             network = network.module
-        elif isinstance(inner := getattr(network, "_orig_mod", None), nn.Module):  # torch.compile
-            network = inner
+        elif any(kind.__module__.startswith("torch._dynamo") for kind in type(network).__mro__):  # torch.compile
+            network = network._orig_mod
         else:
             return network
 
@@ -77,20 +77,31 @@ def bake(network: nn.Module) -> None:
 
 
 def plain_copy(network: nn.Module) -> nn.Module:
-    """Return a copy in evaluation mode, unwrapped and with its parametrised weights baked; the network stays."""
+    """Return a copy in evaluation mode, unwrapped and with its parametrised weights baked; the network stays.
+
+    Raises ValueError for a network that cannot be copied.
+    """
     network = unwrapped(network)
     derived = {}  # weights that hooks compute cannot be copied while they hang in a gradient's graph
     for module in network.modules():
         for name, _ in _computed(module):
             value = getattr(module, name)
             derived[id(value)] = value.detach().clone()
-    duplicate = copy.deepcopy(network, derived).eval()
-    for module in duplicate.modules():
+    try:
+        duplicate = copy.deepcopy(network, derived).eval()
+    except Exception as error:  # whatever a class of the user's own may raise
+        raise ValueError(f"the network cannot be copied by copy.deepcopy: {error}") from error
+    unwrap_inside(duplicate)
+    bake(duplicate)
+    return duplicate
+
+
+def unwrap_inside(network: nn.Module) -> None:
+    """Take the wrappers off all modules inside a network."""
+    for module in network.modules():
         for name, child in list(module.named_children()):
             if (inner := unwrapped(child)) is not child:
                 setattr(module, name, inner)
-    bake(duplicate)
-    return duplicate
 
 
 def batch_norms(network: nn.Module) -> dict[str, _BatchNorm]:

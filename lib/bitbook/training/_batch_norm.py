@@ -1,6 +1,7 @@
 """Batch-norm statistics measured anew, as quantised weights need: an exact average instead of a running one."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,11 @@ from bitbook.networks import batch_norms
 from ._evaluation import Batch, batch_length, evaluating, run
 
 IMAGES = 4000  # fewer cost accuracy, and so do plain ones on which the network was trained
+
+
+def _positive(network: nn.Module) -> list[Any]:
+    """The batch norms that torch can run in training mode, which takes an epsilon above zero."""
+    return [layer for layer in batch_norms(network).values() if layer.eps > 0]
 
 
 def reestimate_batch_norm(
@@ -22,8 +28,8 @@ def reestimate_batch_norm(
     """Set every batch norm's running mean and variance to the average of its batch statistics.
 
     Batches are weighted by their size and summed in float64; a batch norm that is used several times in a pass gets the
-    average over its uses, one that is not used keeps its statistics. Everything else in the network stays in evaluation
-    mode. A network without batch norm is left as it is.
+    average over its uses; one that is not used, or has no epsilon, keeps its statistics. Everything else in the network
+    stays in evaluation mode. A network without batch norm is left as it is.
 
     Args:
         network: any module; changed in place.
@@ -35,11 +41,11 @@ def reestimate_batch_norm(
     Raises:
         ValueError: for a batch with a single value per channel, of which there is no variance.
     """
-    layers = list(batch_norms(network).values())
+    layers = _positive(network)
     if not layers:
         return
     before = [(layer.running_mean.clone(), layer.running_var.clone()) for layer in layers]
-    others = list(batch_norms(reference).values()) if reference else [None] * len(layers)
+    others = _positive(reference) if reference else [None] * len(layers)
     momenta = [layer.momentum for layer in layers]
     sums = {id(layer): [torch.zeros(layer.running_mean.shape, dtype=torch.float64)] * 2 + [0] for layer in layers}
     count = 0
