@@ -191,7 +191,7 @@ def test_the_waterfall_falls_and_leaves_out_what_does_not_reach_the_target(genes
     options = {"fewest": 2, "bins": 64, "again": 40}
     steps = moea_bins.waterfall(genes, target=0.5, **options)
     names = ["64 bins, fixed length", "bin count searched", "neighbours merged", "Huffman code", "our entropy coder"]
-    names += ["batch norm re-estimated", "rounding compensated", "genes per layer", "rounded again"]
+    names += ["batch norm re-estimated", "GPTQ rounding", "a step for each layer", "rounded again"]
     assert list(steps) == names
     sizes = list(steps.values())
     assert sizes[0] >= sizes[1] >= sizes[2] > sizes[3] > sizes[5]

@@ -96,7 +96,7 @@ def fronts(
     logarithmic. joined: whether lines join the points of a curve. logarithmic: the axis of bytes is.
     """
     (axis,) = figure(height=4)
-    marks = "." if len(curves) <= 4 else "o^svPX*"  # many curves differ by more than their colours
+    marks = "." if joined and len(curves) <= 4 else "o^svPX*"  # points or many curves differ by more than colours
     for (name, (sizes, values)), colour, mark in zip(curves.items(), cycle(COLOURS), cycle(marks), strict=False):
         style = "-" if joined else ""
         axis.plot(sizes, values, linestyle=style, marker=mark, color=colour, label=name)
@@ -112,7 +112,7 @@ def fronts(
     if logarithmic:
         _logarithmic_bytes(axis)
     axis.set(xlabel="file, kB", ylabel=ylabel, ylim=ylim)
-    _legend(axis)
+    _legend(axis, most=6 if joined else 0)
     return axis
 
 
@@ -130,9 +130,13 @@ def _legend(axis: Axes, *, most: int = 6) -> None:
 def _logarithmic_bytes(axis: Axes) -> None:
     axis.set_xscale("log")
     low, high = axis.get_xlim()
-    wide, narrow = [1, 2, 5], [1, 1.5, 2, 3, 4, 5, 7]
-    subs = wide if high > 20 * low else narrow if high > 3 * low else np.arange(1, 10, 0.5).tolist()
-    axis.xaxis.set_major_locator(LogLocator(subs=subs))
+    subs: dict[float, list[float]] = {
+        20: [1, 2, 5],
+        3: [1, 1.5, 2, 3, 4, 5, 7],
+        1.6: [1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8],
+    }
+    chosen = next((subs[span] for span in subs if high > span * low), np.arange(1, 10, 0.5).tolist())
+    axis.xaxis.set_major_locator(LogLocator(subs=chosen))
     axis.xaxis.set_minor_formatter(NullFormatter())
     axis.xaxis.set_major_formatter(KILO)
 
@@ -184,8 +188,10 @@ def lines(
     """Draw several quantities over one, in thousands where they are bytes."""
     (axis,) = figure()
     for name, values in curves.items():
-        axis.plot(x, values, label=name)
-    if np.issubdtype(np.asarray(x).dtype, np.integer):
+        axis.plot(x, values, marker="." if len(x) < 10 else "", label=name)
+    if len(x) < 10:
+        axis.set_xticks(x)
+    elif np.issubdtype(np.asarray(x).dtype, np.integer):
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     if kilo:
         axis.yaxis.set_major_formatter(KILO)
@@ -228,7 +234,7 @@ def matrices(panels: Mapping[str, np.ndarray], *, label: str) -> list[Axes]:
     axes = figure(columns=len(panels), width=3.4 * len(panels), height=3.4)
     extent = max(np.abs(panel).max() for panel in panels.values())
     for axis, (title, panel) in zip(axes, panels.items(), strict=True):
-        picture = axis.imshow(panel, cmap="RdBu", vmin=-extent, vmax=extent)
+        picture = axis.imshow(panel, aspect="auto", cmap="RdBu", vmin=-extent, vmax=extent)
         axis.set(title=title, xticks=[], yticks=[])
         axis.grid(visible=False)
     axes[0].figure.colorbar(picture, ax=axes, shrink=0.8, label=label)
@@ -244,7 +250,7 @@ def ledger(ledger: Ledger, *, title: str = "") -> Axes:
     axis.invert_yaxis()
     axis.xaxis.set_major_formatter(KILO)
     axis.set(xlabel="kB", title=title or f"{ledger.total:,} bytes", xlim=(0, 1.3 * max(parts.values())))
-    axis.grid(axis="y", visible=False)
+    axis.grid(visible=False)  # each bar says its bytes
     return axis
 
 
@@ -319,7 +325,7 @@ def waterfall(
 
     baseline: bytes of a dashed line, which each step is compared with. chained: each step has those before it.
     """
-    (axis,) = figure(height=0.8 + 0.42 * len(steps))
+    (axis,) = figure(height=1.2 + 0.42 * len(steps))
     names, left = list(steps), np.array(list(steps.values()))
     before = np.concatenate([left[:1], left[:-1]]) if chained else left
     axis.barh(names, np.minimum(left, before), color=COLOURS[0])
@@ -336,5 +342,5 @@ def waterfall(
     axis.xaxis.set_major_formatter(KILO)
     axis.set(xlabel="kB", xlim=(0, (2.1 if baseline else 1.4) * max(left.max(), baseline or 0)))
     axis.figure.suptitle(title, x=0.01, ha="left")
-    axis.grid(axis="y", visible=False)
+    axis.grid(visible=False)
     return axis

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from bitbook.codes import RULES, Compressed, SparseCode, recount
+from bitbook.report._words import COUNTS
 
 TEMPLATES = Path(__file__).parent / "pages"
 PARTS = ("#0173b2", "#de8f05", "#029e73", "#cc78bc", "#ca9161", "#56b4e9", "#949494", "#fbafe4")
@@ -70,7 +71,7 @@ def _sizes(compressed: Compressed) -> Iterator[dict[str, Any]]:
         except ValueError:
             continue
         for count in counts:
-            yield {"what": count.what, "rule": rule, "bytes": count.bits / 8, "ratio": count.ratio}
+            yield {"what": count.what, "rule": COUNTS[rule], "bytes": count.bits / 8, "ratio": count.ratio}
 
 
 def _layers(compressed: Compressed) -> Iterator[dict[str, Any]]:

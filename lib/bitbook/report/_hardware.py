@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from bitbook.fpga import Board, Report
 from bitbook.report._style import COLOURS, figure
@@ -21,6 +22,9 @@ def design_space(reports: Mapping[str, Sequence[Report]], board: Board) -> list[
         axis.axvline(100 * board.usable[resource], color="0.5", linestyle="--", linewidth=1)
         axis.set(xlabel=f"{resource[:-1].upper()}s, % of {board.name}", yscale="log")
     axes[0].set(ylabel="latency, ms")
+    axes[0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes[0].yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes[0].yaxis.set_minor_formatter(NullFormatter())
     axes[1].legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
     return axes
 

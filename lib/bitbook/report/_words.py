@@ -36,6 +36,8 @@ METHODS = {
 }
 METRICS = {"top1": "top-1", "top5": "top-5", "macro_f1": "macro F1", "top1_loss": "top-1 loss", "box_ap": "box AP"}
 METRICS |= {"mask_ap": "mask AP"}
+COUNTS = {"moea": "MOEA bins", "pqf": "permuted VQ", "han2016": "Deep Compression", "admm": "ADMM"}  # who counts so
+COUNTS |= {"deep-k-means": "Deep k-Means"}
 _VARIANTS = {
     "baseline": "one grid step",
     "compensated": "GPTQ rounding",

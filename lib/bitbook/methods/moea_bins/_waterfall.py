@@ -75,13 +75,13 @@ def waterfall(
         steps["neighbours merged"] = merged["fixed_bytes"] + merged["rest"]
         steps["Huffman code"] = merged["huffman_bytes"] + merged["rest"]
         steps["our entropy coder"] = merged["file"]
-    for name, step in (("batch norm re-estimated", reestimated), ("rounding compensated", compensated)):
+    for name, step in (("batch norm re-estimated", reestimated), ("GPTQ rounding", compensated)):
         if step(bins)["divergence"] <= target:
             steps[name] = step(_least(step, fewest, bins, target))["file"]
     front = best_of(search.front())  # by bytes, so divergence falls
     reached = [point.file_bytes for point in front if point.divergence <= target]
     if reached:
-        steps["genes per layer"] = min(reached)
+        steps["a step for each layer"] = min(reached)
     if again and front:
         policy, train = task.recipe.augmentation, task.calibration_images().images
         own = training.sample(train, again, policy=policy, seed=search.seed + 3_000_000)
