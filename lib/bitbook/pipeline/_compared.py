@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from bitbook.tasks import Task
 
 
+_NAMES = {"variant", "training", "mode", "ours"}  # columns whose words are those of variants
+_SHARES = {"value", "paper_value", "saved", "natural", "attacked", "weights left"}  # columns of fractions of 1
+
+
 def claims(task: Task, *methods: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return rows of published/claims.csv: those of the methods, and the files of peers on the task's own network."""
     import pandas as pd
@@ -43,7 +47,7 @@ def draw_fronts(table: pd.DataFrame, task: Task, float_values: Mapping[str, floa
     }
     points = {method: (group.paper_bytes, group.paper_value) for method, group in peers.groupby("method")}
     level = ("float network", float_values[name])
-    limits = (level[1] - 0.08, min(level[1] + 0.005, 1.002))
+    limits = (level[1] - 0.08, min(max(level[1], table[name].max()) + 0.005, 1.002))
     return figures.fronts(curves, ylabel=words.metric(name), points=points, level=level, ylim=limits)
 
 
@@ -68,6 +72,32 @@ def at_equal_value(table: pd.DataFrame, task: Task, peers: pd.DataFrame) -> pd.D
     sizes = [bytes_at(*groups[row.ours], row.value) for row in found.itertuples()]
     found = found.assign(our_bytes=[float("nan") if size is None else size for size in sizes])
     return found.assign(saved=1 - found.our_bytes / found.peer_bytes)
+
+
+def shown(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table in the words and formats of the pages: its columns of text first, as the index."""
+    from bitbook.report import words
+    from bitbook.report._html import number
+
+    def cell(name: str, value: Any) -> str:
+        if isinstance(value, str):
+            return words.variant(value) if name in _NAMES else words.metric(value)
+        if value is None or value != value:
+            return ""
+        return f"{value:.2%}" if abs(value) <= 1 and name in _SHARES | words.METRICS.keys() else number(value)
+
+    table = table.reset_index() if table.index.name else table.copy()
+    table.columns = [name if isinstance(name, str) else ", ".join(filter(None, name)) for name in table.columns]
+    text = [name for name in table if table[name].map(lambda value: isinstance(value, str)).any()]
+    for name in table.columns:
+        table[name] = [cell(name.split(", ")[0], value) for value in table[name].astype(object)]
+    table = table.set_index(text) if text else table
+
+    def heading(name: str) -> str:
+        first, *rest = name.split(", ")
+        return ", ".join([words.metric(first).replace("_", " "), *rest])
+
+    return table.rename(columns=heading).rename_axis([heading(name) for name in text] or None)
 
 
 def results_table(rows: Sequence[Mapping[str, Any]], *, named: bool = False) -> pd.DataFrame:

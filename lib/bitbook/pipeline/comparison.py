@@ -79,7 +79,8 @@ def family(method: str, variant: str) -> str:
     """Return what a variant is without its setting, such as its ratio, in the field's words."""
     name = words.variant(_SETTING.sub("", variant))
     trained = ", long" if "GPU" in variant else ""
-    return "one grid step" if method == "baseline" else RIVALS.get(name, name) + trained
+    rivals = RIVALS if method == "dpnet" else {}  # without labels, k-means is not trained
+    return "one grid step" if method == "baseline" else rivals.get(name, name) + trained
 
 
 def points(published: Path, task: str) -> pd.DataFrame:
