@@ -71,7 +71,7 @@ def test_large_codebooks_are_drawn_by_stretches_of_their_range():
 
 def test_papers_whose_rule_does_not_fit_are_left_out():
     assert "Deep k-Means" in page(made("vector"), "x") and "Deep Compression" not in page(made("vector"), "x")
-    assert "admm" in page(made("sparse, scalar"), "x") and "pqf" not in page(made("grid"), "x")
+    assert "ADMM" in page(made("sparse, scalar"), "x") and "permuted VQ" not in page(made("grid"), "x")
 
 
 def test_the_command_writes_the_page(tmp_path):

@@ -15,6 +15,7 @@ from bitbook.report import words
 
 _SETTING = re.compile(r",? *([\d.]+x\b|[kK]=\d+|gamma [\d.]+|\d+ epochs|short\b|GPU|least F1 loss|[\d,]+ weights)")
 RIVALS = {"k-means": "k-means codebooks, trained", "uniform": "uniform grid, trained"}  # peers that we train ourselves
+PEERS = {*RIVALS.values(), "k-means codebooks"}
 LOSSES = (0.005, 0.01, 0.02, 0.05)
 TOGETHER = {"mnist": ("mnist", "mnist-relu-crop2")}  # LeNet-5s that differ by two ReLUs
 BASELINE = ("moea", "baseline")
@@ -79,8 +80,8 @@ def family(method: str, variant: str) -> str:
     """Return what a variant is without its setting, such as its ratio, in the field's words."""
     name = words.variant(_SETTING.sub("", variant))
     trained = ", long" if "GPU" in variant else ""
-    rivals = RIVALS if method == "dpnet" else {}  # without labels, k-means is not trained
-    return "one grid step" if method == "baseline" else rivals.get(name, name) + trained
+    name = "k-means codebooks" if (method, name) == ("your_network", "k-means") else RIVALS.get(name, name)
+    return "one grid step" if method == "baseline" else name + trained
 
 
 def points(published: Path, task: str) -> pd.DataFrame:
@@ -93,9 +94,9 @@ def points(published: Path, task: str) -> pd.DataFrame:
     rows = pd.read_csv(published / "table.csv").query("metric == 'top1'")
     rows = rows[rows.task.isin(TOGETHER.get(task, (task,)))]
     rows = rows.assign(family=[family(*names) for names in zip(rows.method, rows.variant, strict=True)], kind="ours")
-    peers = rows.family.isin(RIVALS.values()) | rows.method.eq("baseline")
+    peers = rows.family.isin(PEERS) | rows.method.eq("baseline")
     rows.loc[peers, "kind"] = "measured"
-    rows["method"] = rows.method.where(~rows.family.isin(RIVALS.values()), rows.family).map(words.method)
+    rows["method"] = rows.method.where(~rows.family.isin(PEERS), rows.family).map(words.method)
     rows = rows.rename(columns={"value_mean": "top1", "value_std": "std"})
     claims = pd.read_csv(published / "claims.csv").query("task == @task and metric == 'top1' and method != 'float'")
     claims = claims[claims.kind.isin(["peer", "rival", "sister", "reimplementation"]) & claims.paper_bytes.notna()]

@@ -162,7 +162,7 @@ def comparison(points: pd.DataFrame, *, title: str = "", within: float = 0.06) -
                 )
     others = points[points.kind != "ours"].sort_values("file_bytes")
     for (name, kind), mark in zip(
-        others.groupby(["method", "kind"], sort=False).groups, cycle("DsXP^v*"), strict=False
+        others.groupby(["method", "kind"], sort=False).groups, cycle("DsXP^v*<>ph"), strict=False
     ):
         line = others[others.method == name]
         style: dict[str, Any] = (
@@ -173,7 +173,7 @@ def comparison(points: pd.DataFrame, *, title: str = "", within: float = 0.06) -
         label = "baseline: one grid step" if name == "baseline" else f"{name} ({kind})"
         axis.plot(line.file_bytes, line.top1, marker=mark, markersize=5, label=label, **style)
     axis.axhline(level, color="0.5", linestyle="--", linewidth=1, label="float network", zorder=0)
-    limits = (level - within, min(1, level + 0.15 * within))
+    limits = (level - within, min(1, max(level, points.top1.max()) + 0.15 * within))
     shown = points[points.top1 > limits[0]].file_bytes
     axis.set(xlabel="file, kB", ylabel="top-1", title=title, ylim=limits, xlim=(0.9 * shown.min(), 1.1 * shown.max()))
     _logarithmic_bytes(axis)

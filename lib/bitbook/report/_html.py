@@ -129,8 +129,9 @@ def _overview(methods: Mapping[str, Sequence[Mapping[str, str]]]) -> Figure:
         sizes, values = np.array([(float(row["file_bytes"]), float(row["value_mean"])) for row in rows]).T
         points[words.method(method)] = (sizes, values)
     level = max(float(row["float_value"]) for rows in methods.values() for row in rows)
-    lowest = min(values.min() for _, values in points.values())
-    limits, label = (max(lowest - 0.01, level - LOSS), min(level + 0.01, 1.002)), words.metric(rows[0]["metric"])
+    all_values = np.concatenate([values for _, values in points.values()])
+    limits = max(all_values.min() - 0.01, level - LOSS), min(max(level, all_values.max()) + 0.01, 1.002)
+    label = words.metric(rows[0]["metric"])
     named = ("float network", level)
     options: dict[str, Any] = {"joined": False, "logarithmic": True, "level": named, "ylim": limits}
     drawn: Any = figures.fronts(points, ylabel=f"{label} on the test set", **options).figure
