@@ -70,7 +70,12 @@ ATTRIBUTION = {
     "ADMM": Attribution("mnist", 0.01, None, {"pruned": "pruned", "+ clustered": "clustered"}),
     "self-compression": Attribution(
         *("cifar10", 0.01, None),
-        {RIVALS["uniform"]: RIVALS["uniform"], "depths charged": "depth", "entropy charged": "entropy"},
+        {
+            "bitbook.compress, untrained": "grid",
+            RIVALS["uniform"]: RIVALS["uniform"],
+            "depths charged": "depth",
+            "entropy charged": "entropy",
+        },
         chained=False,
     ),
 }
