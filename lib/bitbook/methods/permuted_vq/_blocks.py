@@ -53,13 +53,9 @@ class Blocks:
             if name in self.own:
                 found[name] = self.own[name]
             elif name not in apart:
-                d = (
-                    self.linear
-                    if weights.ndim == 2
-                    else self.pointwise
-                    if area == 1
-                    else max(1, round(self.kernels * area))
-                )
+                d = max(1, round(self.kernels * area))
+                if area == 1:
+                    d = self.linear if weights.ndim == 2 else self.pointwise
                 d = math.gcd(d, weights[0].size)
                 most = weights.size // (FEWEST * d)
                 k = self.linear_k if weights.ndim == 2 and self.linear_k else self.k
