@@ -62,11 +62,13 @@ def compared(published: Path) -> str:
     near = peers.paper_value > peers.task.map(floats) - 0.05
     rows = []
     for peer in peers[near & (peers.method != "float")].itertuples():
-        sizes = {name: needed(fronts(published, peer.task, *front), peer.paper_value) for name, front in FRONTS.items()}
+        seeds = {name: fronts(published, peer.task, *front) for name, front in FRONTS.items()}
+        sizes = {name: needed(found, peer.paper_value) for name, found in seeds.items()}
         least = min((size[0] for size in sizes.values() if size), default=None)
         cells = [f"{peer.network}, {peer.paper_value:.2%}", f"{peer.paper_bytes:,.0f}"]
-        for size in sizes.values():
-            text = f"{size[1]} ({size[0] / peer.paper_bytes - 1:+.1%})" if size else "not reached"
+        for name, size in sizes.items():
+            missing = "not reached" if seeds[name] else "not run"
+            text = f"{size[1]} ({size[0] / peer.paper_bytes - 1:+.1%})" if size else missing
             cells.append(f"**{text}**" if size and size[0] == least else text)
         rows.append(cells)
     return table(["network, at top-1", "NNCodec", *FRONTS], rows)
