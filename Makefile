@@ -21,13 +21,14 @@ $(INSTALLED): requirements.lock pyproject.toml
 	python -m pip install --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-# What runs share comes first: two lanes must not write the same output. DVC takes seconds to start, so each takes four runs.
+# What runs share comes first; --single-item, since DVC locks what it looks at, and two lanes must not meet. DVC takes seconds to
+# start, so each takes four runs. Whatever is wrong in a lane is left to the last line, which does and says it in order.
 reproduce: $(INSTALLED)  ## run what is not up to date, LANES=2 runs at a time; pages in results/report/index.html
 	@test -w . || { echo "$$PWD is read-only: copy it to a folder of your own"; exit 1; }
 	@test -e .git || printf '[core]\n    no_scm = true\n' > .dvc/config.local  # a zip of the project is no clone
 	dvc pull --quiet data.dvc
 	dvc repro --glob 'clean@*' 'net@*'
-	dvc stage list --name-only | grep '^run@' | xargs -r -n 4 -P $(LANES) dvc --wait-for-lock repro
+	-dvc stage list --name-only | grep '^run@' | xargs -r -n 4 -P $(LANES) dvc --wait-for-lock repro --single-item
 	dvc repro
 
 test: $(INSTALLED)  ## what people wait for; ARGS=--slow adds tests of minutes
