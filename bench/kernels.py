@@ -201,7 +201,7 @@ def at_four_bits(network: nn.Module) -> Compressed:
 
 
 def whole_networks() -> None:
-    squeezenet = {"factory": "torchvision", "arguments": {"name": "squeezenet1_1"}}
+    squeezenet = networks.torchvision_specification("squeezenet1_1")
     resnet = {"factory": "cifar_resnet", "arguments": {"depth": 20, "mean": [0.5] * 3, "std": [0.25] * 3}}
     nets = {
         "AlexNet's classifier": (lambda: head(9216, 4096, 4096, 1000), (9216,)),
