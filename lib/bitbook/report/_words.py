@@ -71,5 +71,5 @@ def variant(name: str) -> str:
 
 
 def capital(text: str) -> str:
-    """Return text that begins a line."""
-    return text[:1].upper() + text[1:]
+    """Return text that begins a line; the package's own name stays as it is."""
+    return text if text.startswith("bitbook") else text[:1].upper() + text[1:]
