@@ -428,7 +428,8 @@ def unpack(folder: Path, target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     archive.write_bytes(b"".join(path.read_bytes() for path in sorted(folder.glob("results.tar.gz.*"))))
     with tarfile.open(archive) as tar:
-        tar.extractall(target, filter="data")
+        tar.extraction_filter = getattr(tarfile, "data_filter", None)  # Python 3.11.2, Debian's, has none
+        tar.extractall(target)
     archive.unlink()
     for path in (target / "results").glob("nets/*/network.planes"):
         about = json.loads(path.with_suffix(".json").read_text())
