@@ -160,7 +160,7 @@ def test_recount_of_constant_empty_and_pruned_layers(tmp_path, capsys):
 
 
 def test_a_reader_that_has_seen_enough_is_no_fault(file):
-    command = f"{sys.executable} -m bitbook.cli info {file} | true; echo ${{PIPESTATUS[0]}}"
+    command = f"env -u PYTHONUNBUFFERED {sys.executable} -m bitbook.cli info {file} | true; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("0\n", "")
 

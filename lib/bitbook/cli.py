@@ -274,7 +274,9 @@ def main(arguments: list[str] | None = None) -> int:
             from bitbook.pipeline._stages import use_own_code
 
             use_own_code(sys.argv[1:] if arguments is None else arguments)
-        return parsed.run(parsed)
+        code = parsed.run(parsed)
+        sys.stdout.flush()  # at exit it would be too late for what follows
+        return code
     except BrokenPipeError:  # the reader, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
