@@ -12,6 +12,7 @@ import torch
 from bitbook import networks
 from bitbook.compression import select
 from torch import nn
+from torch.nn import functional
 from torch.nn.utils import prune
 from torch.nn.utils.rnn import pack_padded_sequence
 from torchvision import models
@@ -421,6 +422,59 @@ def test_batch_norms_that_share_numbers_or_are_looked_into_stay_as_they_are(cali
     assert not file.batch_norm
     expected, found = (x(images) for x in (network, file.to_module(into=copy.deepcopy(network))))
     assert (found - expected).norm() < (0.2 if calibration is not None else 0.01) * expected.norm()
+
+
+class Read(nn.Module):
+    """A network that uses its batch norm, and in `read` once more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm, self.other = nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.BatchNorm2d(4)
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.head(self.other(self.read(self.norm(self.conv(x)))).mean((2, 3)))
+
+
+class ReadsVariance(Read):
+    def read(self, x):
+        return x * self.norm.running_var[:, None, None]
+
+
+class ReadsWeight(Read):
+    def read(self, x):
+        return x * self.norm.weight[:, None, None]
+
+
+def by_hand(x, norm):
+    return functional.batch_norm(x, norm.running_mean, norm.running_var)
+
+
+class ReadsByFunction(Read):
+    def read(self, x):
+        return x + by_hand(x, self.norm)
+
+
+class ReadsByName(Read):
+    def read(self, x):
+        return x * getattr(self.norm, "running_var")[:, None, None]  # noqa: B009
+
+
+@pytest.mark.parametrize("calibration", [None, torch.rand(64, 3, 8, 8)], ids=["nothing", "data"])
+@pytest.mark.parametrize("kind", [ReadsVariance, ReadsWeight, ReadsByFunction, ReadsByName])
+def test_batch_norms_that_the_network_reads_elsewhere_stay_as_they_are(kind, calibration):
+    torch.manual_seed(0)
+    network, images = kind(), torch.rand(64, 3, 8, 8)
+    for norm in (network.norm, network.other):
+        for value in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
+            nn.init.uniform_(value.data, 0.5, 3)
+    network.eval()
+    file = bitbook.compress(network, k=4096, calibration=calibration)
+    assert "norm" not in file.batch_norm
+    if calibration is not None:
+        assert "other" in file.batch_norm  # which nothing else reads
+    expected, found = (x(images) for x in (network, file.to_module(into=copy.deepcopy(network))))
+    assert (found - expected).norm() < 0.01 * expected.norm()
 
 
 def test_pruned_layers_keep_their_zeros():

@@ -1,7 +1,7 @@
 """From codes to the file that they make, which is where every method ends."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -10,7 +10,8 @@ from torch.nn.parameter import is_lazy
 
 from bitbook import training
 from bitbook.codes import Code, Coded, Compressed
-from bitbook.networks import batch_norms, is_plain, plain_copy, specification_of, unwrapped
+from bitbook.compression._fold import foldable
+from bitbook.networks import is_plain, plain_copy, specification_of, unwrapped
 
 
 def assemble(
@@ -23,8 +24,9 @@ def assemble(
 ) -> Compressed:
     """Return a network with these codes as Compressed; the network itself is left as it is.
 
-    A batch norm is folded with its own epsilon. A parameter with several names is stored under the first. A network
-    without a `specification`, of which bitbook.networks knows nothing, can be loaded back only `into` a module.
+    A batch norm is folded with its own epsilon, unless something else reads its numbers, see `foldable`. A parameter
+    with several names is stored under the first. A network without a `specification`, of which bitbook.networks knows
+    nothing, can be loaded back only `into` a module.
 
     Args:
         network: any module; wrappers are taken off, parametrised weights are stored as the network computes them.
@@ -38,6 +40,8 @@ def assemble(
         ValueError: naming the tensor, for entries that no file can hold.
     """
     network = unwrapped(network)
+    if calibration is not None and not isinstance(calibration, Tensor | Sequence):
+        calibration = list(calibration)
     parameters = list(network.parameters())
     if calibration is not None or not is_plain(network):
         network = plain_copy(network)
@@ -47,7 +51,9 @@ def assemble(
                 named[name].copy_(torch.from_numpy(weights))
         if calibration is not None:
             training.reestimate_batch_norm(network, calibration, reference=reference)
-    norms = {name: norm.eps for name, norm in _foldable(network).items() if f"{name}.weight" not in coded.codes}
+    norms = {
+        name: norm.eps for name, norm in foldable(network, calibration).items() if f"{name}.weight" not in coded.codes
+    }
     trainable = [value for value in parameters if value.requires_grad] or parameters
     usual = Counter(eps for eps in norms.values() if 0 < eps < 1).most_common(1)
     return Compressed.from_state(
@@ -61,19 +67,6 @@ def assemble(
         epsilons=norms,
         mantissa=mantissa,
     )
-
-
-def _foldable(network: nn.Module) -> dict[str, nn.Module]:
-    """The batch norms that may get other numbers: those that share none, and that no hook looks into."""
-    uses = Counter(
-        id(value) for module in network.modules() for value in (*module.parameters(False), *module.buffers(False))
-    )
-
-    def alone(norm: nn.Module) -> bool:
-        values = norm.weight, norm.bias, norm.running_mean, norm.running_var
-        return all(uses[id(value)] == 1 for value in values) and not (norm._forward_hooks or norm._forward_pre_hooks)
-
-    return {name: norm for name, norm in batch_norms(network).items() if name and alone(norm)}
 
 
 def _state(network: nn.Module, codes: Mapping[str, Code]) -> dict[str, np.ndarray]:
