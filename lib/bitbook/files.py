@@ -4,8 +4,6 @@ Nothing here looks into what it keeps. Damage is noticed by checksums, said in o
 done again instead of going on from something else.
 """
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import hashlib

@@ -1,20 +1,16 @@
 """A compressed network as an ONNX model whose weights are codebooks and indices."""
 
-from __future__ import annotations
-
 import io
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from bitbook.codes import Compressed, ScalarCode, VectorCode
 from bitbook.files import write_atomically
 from bitbook.runtime import to_module
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
 
 
 def export_onnx(

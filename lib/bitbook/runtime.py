@@ -1,27 +1,19 @@
 """Compressed to a torch module that runs."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.optim.swa_utils import AveragedModel
 from torch.overrides import TorchFunctionMode
 
 from bitbook import networks
+from bitbook.codes import Compressed, ScalarCode
 from bitbook.codes._compressed import COUNTER
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from torch import Tensor
-
-    from bitbook.codes import Compressed
-
 
 SHOWN = 20  # names in a message
 
@@ -91,7 +83,6 @@ class _WithoutWeights(TorchFunctionMode):
 
 def _with_lookup(module: nn.Module, names: Mapping[str, str], compressed: Compressed, *, eight_bits: bool) -> nn.Module:
     """Put lookup layers in place of all layers that there is one for; return the module, or what takes its place."""
-    from bitbook.codes import ScalarCode
     from bitbook.kernels import EightBitLookup, Lookup
     from bitbook.kernels.layers import EightBitLinear, LookupLayer
 

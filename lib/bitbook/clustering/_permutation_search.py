@@ -1,7 +1,5 @@
 """Which channels share a block: orders of input channels under which blocks of weights quantise well."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numba as nb

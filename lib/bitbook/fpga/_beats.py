@@ -1,7 +1,5 @@
 """The stream of a layer: which codes a unit takes in which beat."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

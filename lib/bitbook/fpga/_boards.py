@@ -1,7 +1,5 @@
 """Boards: what their part has, and how fast their memory is."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType

@@ -1,7 +1,5 @@
 """How much faster a codebook multiplies one matrix: by traffic, by accumulating, against which baseline."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 import numpy as np

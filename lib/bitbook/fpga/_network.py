@@ -1,7 +1,5 @@
 """Time of a whole network on one unit, layer by layer: each layer knows its cycles, and the passes reduce them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction

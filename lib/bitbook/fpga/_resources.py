@@ -1,7 +1,5 @@
 """Look-up tables, DSPs and block memories of a unit: a model fitted to what Yosys counts."""
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Callable
 from dataclasses import fields

@@ -1,7 +1,5 @@
 """The fastest design of a kind that a board holds."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice

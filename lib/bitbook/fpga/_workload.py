@@ -1,7 +1,5 @@
 """What a compressed network asks of the hardware: one matrix for each layer, and how often it is multiplied."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Outputs whose codes are of one form, with their kernels: what a layer is made of."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass

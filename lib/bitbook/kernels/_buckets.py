@@ -1,7 +1,5 @@
 """Bucket accumulation, as DP-Net's accelerator computes: inputs are summed per codebook entry, then multiplied."""
 
-from __future__ import annotations
-
 import numba as nb
 import numpy as np
 

@@ -1,7 +1,5 @@
 """8-bit activations: whole numbers times whole numbers, summed exactly. Faster than `_single`, and another result."""
 
-from __future__ import annotations
-
 from functools import lru_cache
 
 import numba as nb

@@ -1,7 +1,5 @@
 """A layer's weights in the form that the kernels read."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping
 from functools import lru_cache

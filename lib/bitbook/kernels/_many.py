@@ -1,7 +1,5 @@
 """Many input vectors, or the positions of a convolution: tiles of decoded weights times tiles of gathered inputs."""
 
-from __future__ import annotations
-
 from functools import lru_cache
 
 import numba as nb

@@ -1,7 +1,5 @@
 """One input vector: kernels that look every weight up and multiply it at once."""
 
-from __future__ import annotations
-
 from functools import lru_cache
 
 import numba as nb

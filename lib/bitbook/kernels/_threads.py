@@ -1,7 +1,5 @@
 """Threads that stay: a layer's work is too short to start some for it."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor

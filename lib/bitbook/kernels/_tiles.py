@@ -1,7 +1,5 @@
 """Codes in the order in which the kernels read them: tiles of 32 outputs, blocks of 4 inputs."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from ._weights import AVX2_BYTES, STEPS, parts

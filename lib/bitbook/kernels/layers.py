@@ -1,7 +1,5 @@
 """torch layers that compute with codes: for inference on the CPU, in float32."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

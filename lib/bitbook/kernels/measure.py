@@ -1,7 +1,5 @@
 """What kernels take: CPU time of functions called in turn, and the instructions that a kernel is compiled to."""
 
-from __future__ import annotations
-
 import platform
 import re
 import time

@@ -1,7 +1,5 @@
 """At how many positions a network uses each layer's weights."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import torch

@@ -1,7 +1,5 @@
 """The pipeline: one run = one notebook = one DVC stage."""
 
-from __future__ import annotations
-
 from bitbook.pipeline._compared import at_equal_value, claims, draw_fronts, results_table, shown
 from bitbook.pipeline._layout import root
 from bitbook.pipeline._provenance import hardware

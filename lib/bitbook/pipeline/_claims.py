@@ -1,7 +1,5 @@
 """What the five papers claim first, compared with our results: made from published/ alone."""
 
-from __future__ import annotations
-
 import math
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Static import walk: which modules of the package some code uses, and a hash of each."""
 
-from __future__ import annotations
-
 import ast
 import atexit
 import hashlib

@@ -1,7 +1,5 @@
 """Gathers what runs have left into one table, several seeds of a run into one row."""
 
-from __future__ import annotations
-
 import json
 import re
 import statistics

@@ -1,7 +1,5 @@
 """Bytes at equal accuracy, compared with NNCodec: a table and the picture, made from published/ alone."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Runs a notebook through papermill in a kernel of this environment that dies with this process."""
 
-from __future__ import annotations
-
 import json
 import logging
 import os

@@ -1,7 +1,5 @@
 """The kernel of a stage: `python -m bitbook.pipeline._kernel` is IPython's, which dies with the stage."""
 
-from __future__ import annotations
-
 import json
 import os
 import sys

@@ -3,8 +3,6 @@
 A notebook is the plain JSON of its file (nbformat 4), each cell's source one string.
 """
 
-from __future__ import annotations
-
 import ast
 import hashlib
 import json

@@ -1,7 +1,5 @@
 """README.md, RESULTS.md and REPRODUCING.md: prose written by hand, every table and the picture made here."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from bitbook.files import write_atomically

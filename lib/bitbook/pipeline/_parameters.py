@@ -1,7 +1,5 @@
 """Reads the parameters cell of a notebook and checks values against it."""
 
-from __future__ import annotations
-
 import ast
 import io
 import re

@@ -1,7 +1,5 @@
 """Reads params.yaml, and keeps names that could reach outside of the results, or a shell, out of the pipeline."""
 
-from __future__ import annotations
-
 import re
 import reprlib
 from pathlib import Path

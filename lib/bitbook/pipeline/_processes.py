@@ -3,8 +3,6 @@
 `dvc repro` starts a shell, the shell `bitbook stage`, that (with papermill inside) a kernel, which may start workers.
 """
 
-from __future__ import annotations
-
 import os
 import signal
 import threading

@@ -3,8 +3,6 @@
 Never part of what the seed determines, so no output of DVC's: `dvc.lock` would differ after every run.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

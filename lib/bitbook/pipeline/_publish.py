@@ -1,7 +1,5 @@
 """Brings results into published/, the lasting record in Git: rows are inserted or updated, never dropped."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import io

@@ -1,7 +1,5 @@
 """The tables of results for the pages, made from published/ alone."""
 
-from __future__ import annotations
-
 import json
 import re
 from operator import itemgetter

@@ -1,7 +1,5 @@
 """The tables of runs for REPRODUCING.md: what each claims, costs and needs, and which have not been run."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Any

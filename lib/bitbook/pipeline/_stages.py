@@ -1,7 +1,5 @@
 """What each DVC stage does: `bitbook stage clean|data|net|run|collect|report [NAME]`."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -1,7 +1,5 @@
 """How results are written: canonical JSON and CSV."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

@@ -1,7 +1,5 @@
 """All methods of a task side by side, and what each step of a method brings: made from published/ alone."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass

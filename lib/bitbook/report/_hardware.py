@@ -1,7 +1,5 @@
 """The figures of the FPGA notebook: reports in, axes out."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Tables in Markdown, and pages whose tables are made while their prose is written by hand."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Mapping, Sequence
 

@@ -1,7 +1,5 @@
 """One look for every figure: size, type, and colours that colour-blind readers tell apart."""
 
-from __future__ import annotations
-
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb

@@ -1,7 +1,5 @@
 """What tasks, methods, variants and metrics are called on pages; tables and files keep the short names."""
 
-from __future__ import annotations
-
 import re
 
 NETWORKS = {  # in the order of the pages

@@ -17,15 +17,7 @@ from ._parametrisation import attach, attached, entering, original
 from ._recipe import Recipe, require_ranges
 from ._scheme import Quantising, Refreshing, Scheme
 from ._shared_values import CodebookTuning, SharedValues, lookup
-from ._straight_through import (
-    Clustered,
-    Quantiser,
-    StraightThrough,
-    coded,
-    quantise,
-    refresh,
-    straight_through,
-)
+from ._straight_through import Clustered, Quantiser, StraightThrough, coded, quantise, refresh, straight_through
 
 __all__ = [
     "IMAGES", "Batch", "Clustered", "CodebookTuning", "History", "Mask", "Objective", "Pruning", "Quantiser",

@@ -1,7 +1,5 @@
 """The hardware itself, in Amaranth: circuits, and their simulation."""
 
-from __future__ import annotations
-
 from bitbook.fpga._unit import Unit
 
 from ._accumulate import AccumulateUnit

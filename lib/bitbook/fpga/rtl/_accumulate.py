@@ -1,7 +1,5 @@
 """The accumulate-then-multiply unit: y_r = sum_k c_k * (sum of the x_j whose weight has code k)."""
 
-from __future__ import annotations
-
 from amaranth import Array, Cat, Module, Mux, Signal, signed
 from amaranth.lib.memory import Memory
 

@@ -1,7 +1,5 @@
 """The dense multiply-accumulate array: the baseline, with the interfaces of the accumulating unit."""
 
-from __future__ import annotations
-
 from functools import reduce
 from operator import add
 

@@ -1,7 +1,5 @@
 """What both units share: the two streams, and two vectors of activations, one in use while the other is loaded."""
 
-from __future__ import annotations
-
 from amaranth import Cat, Module, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory

@@ -1,7 +1,5 @@
 """A circuit, clock by clock, in Amaranth's simulator."""
 
-from __future__ import annotations
-
 import warnings
 from dataclasses import dataclass
 

@@ -12,17 +12,6 @@ from ._permute import Permuted, permute
 from ._quantise import fitted_to_outputs, quantise
 
 __all__ = [
-    "MASK_RCNN",
-    "Blocks",
-    "Permuted",
-    "Quantisation",
-    "Quantised",
-    "compress",
-    "finish",
-    "fitted_to_outputs",
-    "mask_rcnn_graph",
-    "permute",
-    "permute_and_quantise",
-    "quantisation_errors",
-    "quantise",
-]
+    "MASK_RCNN", "Blocks", "Permuted", "Quantisation", "Quantised", "compress", "finish", "fitted_to_outputs",
+    "mask_rcnn_graph", "permute", "permute_and_quantise", "quantisation_errors", "quantise",
+]  # fmt: skip

@@ -1,7 +1,5 @@
 """What permutation and annealing are worth: squared errors of the weights before any training."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from torch import nn

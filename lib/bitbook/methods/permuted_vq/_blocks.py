@@ -1,7 +1,5 @@
 """Into which blocks a layer's weights are cut, and how many codewords it gets."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

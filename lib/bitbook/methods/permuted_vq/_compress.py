@@ -1,7 +1,5 @@
 """The whole method: permute, quantise, fine-tune."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Mask R-CNN with a ResNet-50 backbone: which layers share channels, by a table, since torch.fx cannot trace it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

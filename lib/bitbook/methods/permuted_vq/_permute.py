@@ -1,7 +1,5 @@
 """Channels permuted such that blocks of weights quantise well; the network computes the same function."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Weights to codewords: annealed k-means over blocks, and rounding that keeps a layer's outputs close."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace

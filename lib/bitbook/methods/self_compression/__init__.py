@@ -23,15 +23,6 @@ from bitbook.methods.self_compression._scheme import SelfCompression
 from bitbook.methods.self_compression._size import CHARGES, reachable_bits, size
 
 __all__ = [
-    "CHARGES",
-    "LearnedDepth",
-    "Record",
-    "SelfCompression",
-    "compress",
-    "empty_channels",
-    "leaving",
-    "levels",
-    "quantised",
-    "reachable_bits",
-    "size",
-]
+    "CHARGES", "LearnedDepth", "Record", "SelfCompression", "compress", "empty_channels", "leaving", "levels",
+    "quantised", "reachable_bits", "size",
+]  # fmt: skip

@@ -1,7 +1,5 @@
 """A network trained to compress itself, and the file that it becomes."""
 
-from __future__ import annotations
-
 import copy
 import dataclasses
 import json

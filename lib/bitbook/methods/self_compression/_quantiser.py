@@ -1,7 +1,5 @@
 """The quantiser of self-compression: a bit depth and an exponent for each output channel, both learned."""
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 import torch

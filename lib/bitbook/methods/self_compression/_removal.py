@@ -1,7 +1,5 @@
 """Which channels leave: those of no bits, once nothing but zero arrives from them."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Self-compression as a scheme of the training engine: the size is a term of the loss, and channels leave."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """What training is charged for: the bits of the network, in the paper's two forms and by entropy."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from torch import Tensor, nn
