@@ -2,28 +2,12 @@
 
 from typing import Any
 
-from .codes import (
-    BitbookFormatError,
-    Compressed,
-    GridCode,
-    ScalarCode,
-    SparseCode,
-    VectorCode,
-    load,
-    save,
-)
+from .codes import BitbookFormatError, Compressed, GridCode, ScalarCode, SparseCode, VectorCode, load, save
 
 __all__ = [
-    "BitbookFormatError",
-    "Compressed",
-    "GridCode",
-    "ScalarCode",
-    "SparseCode",
-    "VectorCode",
-    "compress",
-    "load",
+    "BitbookFormatError", "Compressed", "GridCode", "ScalarCode", "SparseCode", "VectorCode", "compress", "load",
     "save",
-]
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -7,7 +7,7 @@ from itertools import pairwise
 from numba import config
 
 
-class Workers:
+class Workers(ThreadPoolExecutor):
     """A few threads, for use in a `with` statement.
 
     threads: by default NUMBA_NUM_THREADS, which is the number of cores unless the environment says otherwise.
@@ -16,17 +16,11 @@ class Workers:
 
     def __init__(self, threads: int | None = None):
         self.threads = threads or config.NUMBA_NUM_THREADS
-        self.pool = ThreadPoolExecutor(self.threads)
-
-    def __enter__(self) -> "Workers":
-        return self
-
-    def __exit__(self, *exception) -> None:
-        self.pool.shutdown()
+        super().__init__(self.threads)
 
     def each(self, function: Callable, items: Iterable) -> list:
         """Results of function(item), in the order of the items."""
-        return list(map(function, items) if self.threads == 1 else self.pool.map(function, items))
+        return list(map(function, items) if self.threads == 1 else self.map(function, items))
 
     def ranges(self, function: Callable[[int, int], None], count: int) -> None:
         """Call function(start, stop) on consecutive ranges that together make range(count), one for each thread."""

@@ -149,19 +149,18 @@ def _trials(
     if alphabet.values is None or indices.ndim < 2:
         return
     field = Field(indices.shape, mask=mask)
-    planes = field.planes(indices)
-    with suppress(ModelFull):
-        trial = Trial(model, bytes([SPATIAL]))
-        trial.spatial(field, planes)
-        yield trial
+    planes, ways = field.planes(indices), [(bytes([SPATIAL]), field)]
     if field.places > 1:
         whole = model.values[planes] if mask is None else model.values[planes] * field.mask
         correlation = correlations(whole, field.kernel)
         if any(correlation):
-            with suppress(ModelFull):
-                trial = Trial(model, bytes([PREDICTED]) + np.array(correlation, np.int8).tobytes())
-                trial.spatial(Field(indices.shape, correlation=correlation, mask=mask), planes)
-                yield trial
+            predicted = Field(indices.shape, correlation=correlation, mask=mask)
+            ways.append((bytes([PREDICTED]) + np.array(correlation, np.int8).tobytes(), predicted))
+    for head, own in ways:
+        with suppress(ModelFull):
+            trial = Trial(model, head)
+            trial.spatial(own, planes)
+            yield trial
 
 
 class Reader(Sections):

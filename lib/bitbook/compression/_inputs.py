@@ -4,6 +4,7 @@ import itertools
 import math
 import warnings
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import ExitStack
 
 import numpy as np
 import torch
@@ -64,19 +65,16 @@ def input_moments(
             before = sums.get(layers[module], [0.0] * len(parts))
             sums[layers[module]] = [part + total for part, total in zip(parts, before, strict=True)]
 
-    handles = [module.register_forward_hook(add, with_kwargs=True) for module in layers]
-    fast_path = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # it calls no layer, so that nothing could be watched
-    try:
-        with training.evaluating(network), torch.inference_mode():
+    with ExitStack() as undone, training.evaluating(network), torch.inference_mode():
+        undone.callback(torch.backends.mha.set_fastpath_enabled, torch.backends.mha.get_fastpath_enabled())
+        torch.backends.mha.set_fastpath_enabled(False)  # it calls no layer, so that nothing could be watched
+        for module in layers:
+            undone.enter_context(module.register_forward_hook(add, with_kwargs=True))
+        try:
             for _ in training.run(network, data, batch_size=100):
                 pass
-    except (TypeError, RuntimeError, IndexError) as error:
-        raise ValueError(f"the network cannot take all batches of the calibration data: {error}") from error
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast_path)
-        for handle in handles:
-            handle.remove()
+        except (TypeError, RuntimeError, IndexError) as error:
+            raise ValueError(f"the network cannot take all batches of the calibration data: {error}") from error
     for name, parts in sums.items():
         if not all(part.isfinite().all() for part in parts):
             raise ValueError(f"{name}: inputs of this layer are not finite, or too large to be squared: scale the data")

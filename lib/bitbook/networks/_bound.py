@@ -32,9 +32,5 @@ def at_most(tensors: Iterable[Tensor]) -> Iterator[None]:
                     "more weights than the file holds; give the matching module as into="
                 )
 
-    hooks = register_module_parameter_registration_hook(count), register_module_buffer_registration_hook(count)
-    try:
+    with register_module_parameter_registration_hook(count), register_module_buffer_registration_hook(count):
         yield
-    finally:
-        for hook in hooks:
-            hook.remove()

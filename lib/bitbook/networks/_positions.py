@@ -1,6 +1,7 @@
 """At how many positions a network uses each layer's weights."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 
 import torch
 from torch import nn
@@ -40,15 +41,14 @@ def output_positions(network: nn.Module, shape: Sequence[int]) -> dict[str, tupl
 
     kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
     layers = {name: module for name, module in network.named_modules() if isinstance(module, kinds)}
-    handles = [module.register_forward_hook(hook(f"{name}.weight")) for name, module in layers.items()]
     training = network.training
-    try:
-        with torch.no_grad():
+    with ExitStack() as hooks, torch.no_grad():
+        for name, module in layers.items():
+            hooks.enter_context(module.register_forward_hook(hook(f"{name}.weight")))
+        try:
             network.eval()(torch.zeros(1, *shape))
-    except RuntimeError as error:
-        raise ValueError(f"the network takes no images of {'x'.join(map(str, shape))}: {error}") from error
-    finally:
-        network.train(training)
-        for handle in handles:
-            handle.remove()
+        except RuntimeError as error:
+            raise ValueError(f"the network takes no images of {'x'.join(map(str, shape))}: {error}") from error
+        finally:
+            network.train(training)
     return found

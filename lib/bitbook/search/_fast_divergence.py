@@ -3,7 +3,7 @@
 import copy
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
@@ -112,12 +112,10 @@ def _watching(network: nn.Module, seen: Callable[[str, _BatchNorm, Tensor, Tenso
 
         return measure
 
-    handles = [norm.register_forward_pre_hook(hook(name)) for name, norm in batch_norms(network).items()]
-    try:
+    with ExitStack() as hooks:
+        for name, norm in batch_norms(network).items():
+            hooks.enter_context(norm.register_forward_pre_hook(hook(name)))
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _moments(x: Tensor) -> Statistics:

@@ -1,6 +1,7 @@
 """Batch-norm statistics measured anew, as quantised weights need: an exact average instead of a running one."""
 
 from collections.abc import Iterable
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -47,14 +48,13 @@ def reestimate_batch_norm(
     before = [(layer.running_mean.clone(), layer.running_var.clone()) for layer in layers]
     others = _positive(reference) if reference else [None] * len(layers)
     momenta = [layer.momentum for layer in layers]
-    sums = {id(layer): [torch.zeros(layer.running_mean.shape, dtype=torch.float64)] * 2 + [0] for layer in layers}
+    sums: dict[nn.Module, Any] = dict.fromkeys(layers, (0.0, 0.0, 0))  # means and variances, by count
     count = 0
 
     def note(layer: nn.Module, *_: object) -> None:
-        mean, variance, total = sums[id(layer)]
-        statistics = layer.running_mean.double().cpu(), layer.running_var.double().cpu()
-        share = count / number
-        sums[id(layer)] = [mean + statistics[0] * share, variance + statistics[1] * share, total + count]
+        mean, variance, total = sums[layer]
+        own, share = layer.running_mean.double().cpu(), count / number
+        sums[layer] = mean + own * share, variance + layer.running_var.double().cpu() * share, total + count
 
     number = len(data) if isinstance(data, Tensor) else 1
     if isinstance(data, Tensor):
@@ -63,9 +63,10 @@ def reestimate_batch_norm(
     if not number:
         raise ValueError("there are no images to re-estimate batch norms on")
     with evaluating(network), torch.no_grad():
-        handles = [layer.register_forward_hook(note) for layer in layers]
+        hooks = ExitStack()
         try:
             for layer in layers:
+                hooks.enter_context(layer.register_forward_hook(note))
                 layer.train()
                 layer.momentum = 1.0  # the running statistics become those of the last batch
             for batch in data:
@@ -76,18 +77,18 @@ def reestimate_batch_norm(
                 raise
             raise ValueError("a batch of one cannot re-estimate batch norms: give larger batches") from error
         finally:
-            for handle in handles:
-                handle.remove()
+            hooks.close()
             for layer, momentum in zip(layers, momenta, strict=True):
                 layer.momentum = momentum
         for layer, own, other in zip(layers, before, others, strict=True):
-            mean, variance, total = sums[id(layer)]
-            if total and not (mean.isfinite().all() and variance.isfinite().all()):
+            mean, variance, total = sums[layer]
+            if not total:
+                continue
+            if not (mean.isfinite().all() and variance.isfinite().all()):
                 raise ValueError("a batch norm's inputs are not finite: check weights and calibration data")
-            if total:
-                layer.running_mean.copy_(mean / (total / number))
-                layer.running_var.copy_(variance / (total / number))
-            if total and other is not None:
+            layer.running_mean.copy_(mean / (total / number))
+            layer.running_var.copy_(variance / (total / number))
+            if other is not None:
                 change = (layer.running_var + layer.eps) / (other.running_var + layer.eps)
                 layer.running_mean.add_(own[0] - other.running_mean)
                 layer.running_var.copy_(own[1] * change)

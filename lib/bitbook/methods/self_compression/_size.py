@@ -1,6 +1,5 @@
 """What training is charged for: the bits of the network, in the paper's two forms and by entropy."""
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -79,13 +78,9 @@ def channel_values(graph: ChannelGraph, own: dict[str, Tensor], missing: float =
     values = next(iter(own.values())).new_zeros(graph.count + 1)
     for step in graph.steps:
         if step.kind == "layer":
-            values[_index(step.ids)] = own.get(step.node.target, torch.tensor(missing)).to(values)
+            values[torch.from_numpy(step.ids)] = own.get(step.node.target, torch.tensor(missing)).to(values)
         elif step.kind in ("sum", "product"):
-            terms = [values[_index(ids)] for ids in step.operand_ids]
+            terms = [values[torch.from_numpy(ids)] for ids in step.operand_ids]
             joined = torch.stack(terms)
-            values[_index(step.ids)] = joined.amax(0) if step.kind == "sum" else joined.amin(0)
+            values[torch.from_numpy(step.ids)] = joined.amax(0) if step.kind == "sum" else joined.amin(0)
     return values
-
-
-def _index(ids: np.ndarray) -> Tensor:
-    return torch.from_numpy(ids)
