@@ -21,8 +21,7 @@ def ours(claim: Row, results: Sequence[Row], where: str) -> Row | None:
     whose ratio is nearest to the paper's, as the paper counts where that is known, never that of the highest accuracy.
     """
     for pattern in filter(None, claim[where].split("; ")):
-        names = pattern.split("|")
-        found = [r for r in results if all(map(fnmatchcase, (r["task"], r["method"], r["variant"]), names))]
+        found = [row for row in results if all(map(fnmatchcase, tables.NAME(row), pattern.split("|")))]
         if found:
             asked = math.log(float(claim["paper_ratio"]))
             return min(found, key=lambda row: abs(math.log(float(row["paper_ratio"] or row["ratio"])) - asked))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bitbook.pipeline._layout import Results
-from bitbook.pipeline._tables import read
+from bitbook.pipeline._tables import NAME, read
 
 COLUMNS = (
     *("task", "method", "variant", "seeds", "metric", "float_value", "value_mean", "value_std", "file_bytes", "ratio"),
@@ -42,7 +42,7 @@ def aggregate(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """
     groups: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
     for row in rows:
-        groups.setdefault((row["task"], row["method"], row["variant"]), []).append(row)
+        groups.setdefault(NAME(row), []).append(row)
     found = []
     for name, seeds in groups.items():
         keys = [row["key"] for row in seeds]
@@ -59,7 +59,7 @@ def aggregate(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
             **{name: seeds[0][name] and round(seeds[0][name], 4) for name in ("ratio", "paper_ratio")},
         }
         found.append({**seeds[0], **summary})
-    return sorted(found, key=lambda row: (row["task"], row["method"], row["variant"]))
+    return sorted(found, key=NAME)
 
 
 def collect(results: Results, keys: Iterable[str]) -> list[dict[str, Any]]:

@@ -36,5 +36,4 @@ def write_report(root: Path, folder: Path) -> None:
     notebooks = {path.stem: path for path in sorted((published / "notebooks").glob("*.ipynb"))}
     pages = [Page("run", key, notebooks[key], entry, {}) for key, entry in entries.items() if key in notebooks]
     rows = tables.read(published / "table.csv")
-    first = [row for row, shown in main_rows(published) if shown]
-    write_report(folder, pages=pages, rows=rows, first=first, files=root)
+    write_report(folder, pages=pages, rows=rows, first=main_rows(published, readme=True), files=root)

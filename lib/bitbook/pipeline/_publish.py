@@ -17,6 +17,7 @@ from bitbook.pipeline import _tables as tables
 from bitbook.pipeline._collect import aggregate, rows_of, seed_of
 from bitbook.pipeline._layout import Results, require_writable, root
 from bitbook.pipeline._params import check_name, read_params
+from bitbook.pipeline._tables import NAME
 
 PROVENANCE = ("seconds", "hardware", "commit", "command", "test_reads")
 COLUMNS = (*collect.COLUMNS[:-1], *PROVENANCE[:4], "file", "test_reads", "sha256")
@@ -166,21 +167,21 @@ def publish(rows: Iterable[Mapping[str, Any]]) -> int:
 
 def _insert(rows: list[Mapping[str, Any]], folder: Path) -> int:
     table: dict[tuple[str, str, str], Mapping[str, Any]]
-    main = {_name(row) for row in tables.read(folder / "main.csv")}
-    table = {_name(row): row for row in tables.read(folder / "table.csv")}
+    main = {NAME(row) for row in tables.read(folder / "main.csv")}
+    table = {NAME(row): row for row in tables.read(folder / "table.csv")}
     table = {name: row if name in main else dict(row) | {"file": ""} for name, row in table.items()}
     count = 0
     for row in aggregate(rows):
-        before = table.get(_name(row))
+        before = table.get(NAME(row))
         if before and int(before["seeds"]) > row["seeds"]:
-            print(f"{', '.join(_name(row))}: kept, since it is over {before['seeds']} seeds, not {row['seeds']}")
+            print(f"{', '.join(NAME(row))}: kept, since it is over {before['seeds']} seeds, not {row['seeds']}")
             continue
         data = row["file"].read_bytes()
         sha256, file = hashlib.sha256(data).hexdigest(), ""
-        if _name(row) in main and len(data) < LARGEST:
+        if NAME(row) in main and len(data) < LARGEST:
             file = f"files/{row['task']}-{sha256[:12]}.bitbook"
             write_atomically(folder / file, data)
-        table[_name(row)] = dict(row) | {"sha256": sha256, "file": file and f"published/{file}"}
+        table[NAME(row)] = dict(row) | {"sha256": sha256, "file": file and f"published/{file}"}
         count += 1
     for one in rows:
         results = Results(one["file"].parents[2])
@@ -209,7 +210,3 @@ def with_smaller_figures(notebook: str) -> str:
             figure.quantize(COLOURS, dither=Image.Dither.NONE).save(smaller, "PNG", optimize=True)
             output["data"]["image/png"] = base64.b64encode(smaller.getvalue()).decode()
     return json.dumps(cells, indent=1, ensure_ascii=False) + "\n"
-
-
-def _name(row: Mapping[str, Any]) -> tuple[str, str, str]:
-    return row["task"], row["method"], row["variant"]

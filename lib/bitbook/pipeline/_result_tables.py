@@ -2,12 +2,12 @@
 
 import json
 import re
-from operator import itemgetter
 from pathlib import Path
 
 from bitbook.pipeline import _tables as tables
 from bitbook.pipeline._claims import headlines
 from bitbook.pipeline._equal_accuracy import compared
+from bitbook.pipeline._tables import NAME
 from bitbook.report import words
 from bitbook.report._markdown import table
 
@@ -20,51 +20,38 @@ def _cells(row: dict[str, str]) -> list[str]:
     spread = f" ± {100 * float(row['value_std']):.2f}" if row["value_std"] else ""
     value = f"{100 * float(row['value_mean']):.2f}{spread}"
     size = [f"{int(row['file_bytes']):,}", f"{float(row['ratio']):.2f}"]
-    return [row["seeds"], f"{100 * float(row['float_value']):.2f}", value, *size]
+    names = [words.method(row["method"]), words.variant(row["variant"])]
+    return [*names, row["seeds"], f"{100 * float(row['float_value']):.2f}", value, *size]
 
 
-def main_rows(published: Path) -> list[tuple[dict[str, str], bool]]:
-    """Return the rows of the main tables in their order, each with whether the README shows it."""
-    rows = {(row["task"], row["method"], row["variant"]): row for row in tables.read(published / "table.csv")}
-    named = tables.read(published / "main.csv")
-    return [(rows[row["task"], row["method"], row["variant"]], bool(row["readme"])) for row in named]
+def main_rows(published: Path, *, readme: bool = False) -> list[dict[str, str]]:
+    """Return the rows of the main tables in their order; or only those that the README shows."""
+    rows = {NAME(row): row for row in tables.read(published / "table.csv")}
+    return [rows[NAME(row)] for row in tables.read(published / "main.csv") if row["readme"] or not readme]
 
 
 def main(published: Path) -> str:
     """Return the main tables, one for each network."""
     columns = [*COLUMNS, "epochs", "commit", "file or its SHA-256"]
-    text, shown = "", [row for row, _ in main_rows(published)]
+    text, shown = "", main_rows(published)
     for task in dict.fromkeys(row["task"] for row in shown):  # in the order of main.csv
         rows = []
         for row in (row for row in shown if row["task"] == task):
             file = f"[`{Path(row['file']).stem}`]({row['file']})" if row["file"] else f"`{row['sha256'][:12]}…`"
-            rows.append(
-                [
-                    words.method(row["method"]),
-                    words.variant(row["variant"]),
-                    *_cells(row),
-                    row["epochs"],
-                    row["commit"],
-                    file,
-                ]
-            )
+            rows.append([*_cells(row), row["epochs"], row["commit"], file])
         text += f"### {words.capital(words.network(task))} (`{task}`)\n\n{table(columns, rows, numbers=NUMBERS)}\n"
     return text
 
 
 def few(published: Path) -> str:
     """Return the README's rows."""
-    rows = [(row, shown) for row, shown in main_rows(published) if shown]
-    cells = [
-        [words.network(row["task"]), words.method(row["method"]), words.variant(row["variant"]), *_cells(row)]
-        for row, _ in rows
-    ]
+    cells = [[words.network(row["task"]), *_cells(row)] for row in main_rows(published, readme=True)]
     return table(["network", *COLUMNS], cells, numbers=NUMBERS)
 
 
 def per_layer(published: Path) -> str:
     """Return top-1 with K centroids in every layer, untrained and by each kind of training."""
-    rows = {(row["task"], row["method"], row["variant"]): row for row in tables.read(published / "table.csv")}
+    rows = {NAME(row): row for row in tables.read(published / "table.csv")}
     lines = []
     for task, label in (("mnist", ""), ("cifar10", ", short")):
         for k in (2, 4, 8, 16):
@@ -122,13 +109,12 @@ def fpga(published: Path) -> str:
 
     Of the fastest accumulating unit; without a codebook, of the fastest dense one that decodes.
     """
-    of_file = itemgetter("task", "method", "variant")
-    shown = {of_file(row) for row in tables.read(published / "main.csv") if row["readme"]}
+    shown = {NAME(row) for row in main_rows(published, readme=True)}
     files: dict[tuple, dict[str, dict]] = {}  # by file, then board
     for row in tables.read(published / "fpga.csv"):
         fits = row["design"].startswith("accumulate" if int(row["codewords"]) else "MAC with decoder")
-        if fits and (of_file(row) in shown or "k=" in row["variant"].lower() or row["task"] == "imagenet"):
-            boards = files.setdefault((*of_file(row), row["codewords"]), {})
+        if fits and (NAME(row) in shown or "k=" in row["variant"].lower() or row["task"] == "imagenet"):
+            boards = files.setdefault((*NAME(row), row["codewords"]), {})
             boards[row["board"]] = min(boards.get(row["board"], row), row, key=lambda row: float(row["latency_ms"]))
     columns, cells = ["network", "method", "variant", "K"], []
     for board in next(iter(files.values()), {}):

@@ -144,9 +144,8 @@ def report(params: Path) -> None:
             write_atomically(shown / f"{key}.ipynb", provenance.executed_notebook(results, key))
             pages.append(Page(kinds.removesuffix("s"), key, shown / f"{key}.ipynb", entries[key], metrics))
     rows = tables.read(results.folder / "table.csv")
-    named = ("task", "method", "variant")
-    main = [[row[name] for name in named] for row in tables.read(root() / "published" / "main.csv")]
-    first = [row for row in rows if [row[name] for name in named] in main]
+    main = [tables.NAME(row) for row in tables.read(root() / "published" / "main.csv")]
+    first = [row for row in rows if tables.NAME(row) in main]
     write_report(results.emptied(results.folder / "report"), pages=pages, rows=rows, first=first)
     write_atomically(results.folder / "report" / "pages.json", tables.to_json([page.key for page in pages]))
 

@@ -14,6 +14,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
+
+from bitbook import load
 from bitbook.files import Cache
 from bitbook.pipeline._tables import to_json
 
@@ -124,29 +127,15 @@ class Store:
             value = compute()
             if ending == "json":
                 self._kept.add(entry, json.loads(to_json(value)))
+            elif ending == "bitbook":
+                self._kept.add(entry, None, value.to_bytes())
             else:
-                self._kept.add(entry, None, value.to_bytes() if ending == "bitbook" else _packed(value))
+                buffer = io.BytesIO()
+                np.savez(buffer, **value)
+                self._kept.add(entry, None, buffer.getvalue())
         if ending == "json":
             return copy.deepcopy(self._kept[entry])
-        return _loaded(self._kept.path(entry)) if ending == "bitbook" else _unpacked(self._kept.path(entry))
-
-
-def _packed(arrays: Mapping[str, Any]) -> bytes:
-    import numpy as np
-
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
-    return buffer.getvalue()
-
-
-def _unpacked(path: Path) -> dict[str, Any]:
-    import numpy as np
-
-    with np.load(path, allow_pickle=False) as file:
-        return dict(file)
-
-
-def _loaded(path: Path):
-    from bitbook import load
-
-    return load(path)
+        if ending == "bitbook":
+            return load(self._kept.path(entry))
+        with np.load(self._kept.path(entry), allow_pickle=False) as file:
+            return dict(file)

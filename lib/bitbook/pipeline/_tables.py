@@ -4,10 +4,13 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Mapping
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 from bitbook.files import write_atomically
+
+NAME = itemgetter("task", "method", "variant")  # by which a row of results is known
 
 
 def to_json(value: Any, *, finite: bool = True) -> str:

@@ -132,12 +132,8 @@ def least_bytes(found: pd.DataFrame, losses: Sequence[float] = LOSSES) -> pd.Dat
 def epochs(found: pd.DataFrame) -> pd.Series:
     """Return how many epochs of retraining the files of each family took, by the titles of `least_bytes`."""
     spans = found.assign(title=[_title(*names) for names in zip(found.method, found.family, strict=True)])
-    ends = spans.groupby("title").epochs.agg(["min", "max"]).fillna(0).astype(int)
-    return (
-        ends["min"]
-        .astype(str)
-        .where(ends["min"] == ends["max"], ends["min"].astype(str) + "-" + ends["max"].astype(str))
-    )
+    ends = spans.groupby("title").epochs.agg(["min", "max"]).fillna(0).astype(int).astype(str)
+    return ends["min"].where(ends["min"] == ends["max"], ends["min"] + "-" + ends["max"])
 
 
 def in_sentences(needs: pd.DataFrame) -> list[str]:
