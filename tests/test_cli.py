@@ -55,6 +55,13 @@ def test_recount_prints_the_rule_beside_the_file(file, capsys):
     assert "no rule 'nobody'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("threads", ["0", "-1", "1.5", "all"])
+def test_threads_are_a_whole_number(threads, capsys):
+    with pytest.raises(SystemExit):
+        main(["stage", "run", "x", f"--threads={threads}"])
+    assert f"'{threads}' is not a whole number above zero" in capsys.readouterr().err
+
+
 def test_diff_returns_whether_files_differ(file, capsys):
     assert main(["diff", file, file]) == 0
     assert capsys.readouterr().out == ""

@@ -18,6 +18,12 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
 
 
+def _count(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above zero")
+    return int(text)
+
+
 def _loaded(path: str) -> Compressed:
     """Return what a file holds; ValueError says which file is bad."""
     from bitbook import load
@@ -154,6 +160,8 @@ def stage(arguments: argparse.Namespace) -> int:
     from bitbook.pipeline._execute import NotebookFailed
     from bitbook.pipeline._stages import stage
 
+    if arguments.threads:
+        os.environ.setdefault("BITBOOK_THREADS", str(arguments.threads))
     try:
         stage(arguments.kind, arguments.name, arguments.params)
     except NotebookFailed as error:
@@ -259,6 +267,8 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("kind", choices=["clean", "data", "net", "run", "collect", "report"])
     command.add_argument("name", nargs="?", help="a notebook, a task, or a key of the params file; else what DVC runs")
     command.add_argument("--params", type=Path, default=Path("params.yaml"), help="the file that names nets and runs")
+    threads = "to compute with, unless $BITBOOK_THREADS says otherwise; default: one for each core"
+    command.add_argument("--threads", type=_count, metavar="N", help=threads)
     add(publish, "folder", nargs="?", type=Path, help="results made elsewhere; default: those of this checkout")
     add(claims)
     add(pages)

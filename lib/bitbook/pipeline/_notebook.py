@@ -211,5 +211,7 @@ def normalise(notebook: Notebook) -> Notebook:
     for cell, executed in zip(cells, notebook["cells"], strict=True):
         if cell["cell_type"] == "code":
             cell |= {"execution_count": executed["execution_count"], "outputs": _normalised(executed["outputs"])}
-    metadata = {"kernelspec": _KERNEL, "language_info": notebook["metadata"].get("language_info", {})}
+    language = dict(notebook["metadata"].get("language_info", {}))
+    language.pop("version", None)  # Python's, to the patch: it is in the provenance
+    metadata = {"kernelspec": _KERNEL, "language_info": language}
     return {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
