@@ -19,10 +19,7 @@ SHOWN = 20  # names in a message
 
 
 def to_module(
-    compressed: Compressed,
-    *,
-    into: nn.Module | None = None,
-    kernel: Literal["dense", "lookup", "lookup8"] = "dense",
+    compressed: Compressed, *, into: nn.Module | None = None, kernel: Literal["dense", "lookup", "lookup8"] = "dense"
 ) -> nn.Module:
     """Return a module in evaluation mode with the weights of a file.
 

@@ -13,13 +13,7 @@ from numba.core import cgutils, config
 from numba.extending import intrinsic, models, register_model
 
 I8, I32, F32 = ir.IntType(8), ir.IntType(32), ir.FloatType()
-ELEMENTS = {
-    types.float32: F32,
-    types.int32: I32,
-    types.boolean: ir.IntType(1),
-    types.uint8: I8,
-    types.int8: I8,
-}
+ELEMENTS = {types.float32: F32, types.int32: I32, types.boolean: ir.IntType(1), types.uint8: I8, types.int8: I8}
 INSTRUCTION_SETS = ("avx512", "avx2", "portable")
 
 

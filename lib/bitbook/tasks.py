@@ -131,10 +131,7 @@ def _cifar10(task: str, factory: str, **arguments: Any) -> Task:
     )
 
 
-_MOBILE = {
-    "-mobilenet-v1-075": "imagenet_mobilenet_v1_0.75_224",
-    "-efficientnet-lite0": "imagenet_efficientnet_lite0",
-}
+_MOBILE = {"-mobilenet-v1-075": "imagenet_mobilenet_v1_0.75_224", "-efficientnet-lite0": "imagenet_efficientnet_lite0"}
 
 
 def _imagenet(name: str) -> Task:

@@ -11,7 +11,7 @@ from bitbook.compression import Divergence, assemble, compensate, nondominated
 from bitbook.methods import moea_bins
 from bitbook.search import FastDivergence, Genes, evolve, hypervolume, round_again
 from bitbook.search import _genes as meaning
-from bitbook.search._variation import exchange_genes, move_genes
+from bitbook.search._nsga2 import exchange_genes, move_genes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn

@@ -1,18 +1,16 @@
 """From a network to a file: assembly, GPTQ rounding, bit budgets, and the baseline that methods must beat."""
 
 from bitbook.compression import _baseline as baseline
-from bitbook.compression._allocate import allocate
 from bitbook.compression._assemble import assemble
 from bitbook.compression._compensate import compensate, factored
 from bitbook.compression._compress import compress
 from bitbook.compression._divergence import Divergence
 from bitbook.compression._front import bytes_at, front, nondominated, pick
 from bitbook.compression._inputs import Moments, input_moments
-from bitbook.compression._kmeans import kmeans_layers
-from bitbook.compression._learned_step import LSQ, LearnedStep
 from bitbook.compression._measure import measure
-from bitbook.compression._rate_distortion import RateDistortionTable, rate_distortion_table
+from bitbook.compression._rate_distortion import RateDistortionTable, allocate, rate_distortion_table
 from bitbook.compression._retrain import Retraining, retrain
+from bitbook.compression._rivals import LSQ, LearnedStep, kmeans_layers
 from bitbook.compression._select import select, weight_tensors
 from bitbook.compression._state_dict import compress_state_dict, read_state_dict
 

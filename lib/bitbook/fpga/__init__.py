@@ -5,11 +5,10 @@ Nothing here needs a vendor's tool, torch or Amaranth, but for `fpga.rtl`, which
 
 from ._beats import Beats, beats, row_beats, sparse_groups, words
 from ._boards import BOARDS, Board, board
-from ._claim import claim
 from ._cycles import Memory, cycles
 from ._network import LayerTime, Report, layer_time, network_time
 from ._resources import SYNTHESIS, resources, synthesised
-from ._search import DESIGNS, Latency, candidates, fits, search, searched, text
+from ._search import DESIGNS, Latency, candidates, claim, fits, search, searched, text
 from ._unit import Unit
 from ._workload import Layer, layers
 

@@ -40,13 +40,7 @@ class Memory:
 
 
 def cycles(
-    groups: Sequence[int],
-    *,
-    load: int,
-    drain: int,
-    pipeline: int = 2,
-    vectors: int = 1,
-    memory: Memory | None = None,
+    groups: Sequence[int], *, load: int, drain: int, pipeline: int = 2, vectors: int = 1, memory: Memory | None = None
 ) -> int:
     """Return the cycles from the first word of activations to the last result.
 

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
@@ -69,14 +68,8 @@ def fitted(unit: Unit, layer: Layer) -> Unit:
     if unit.kind == "dense":
         return replace(unit, codewords=min(unit.codewords, layer.codewords))
     if not layer.codewords:
-        alone: dict[str, Any] = {
-            "kind": "dense",
-            "rows": unit.multipliers,
-            "inputs": 1,
-            "dimension": 1,
-            "multipliers": 1,
-        }
-        return replace(unit, **alone, codewords=0, sparse=False, depth=unit.depth * unit.inputs)
+        depth, wide, width = unit.depth * unit.inputs, unit.activation_width, unit.weight_width
+        return Unit(kind="dense", rows=unit.multipliers, depth=depth, activation_width=wide, weight_width=width)
     lanes = min(max(1, unit.inputs * unit.dimension // layer.dimension), ADDED**2)
     return replace(unit, codewords=max(2, layer.codewords), dimension=layer.dimension, inputs=lanes)
 

@@ -1,10 +1,12 @@
-"""The fastest design of a kind that a board holds."""
+"""The fastest design of a kind that a board holds, and how much faster a codebook multiplies one matrix."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import islice, product
 from types import MappingProxyType
 from typing import Any
+
+import numpy as np
 
 from bitbook.codes import Compressed
 
@@ -58,11 +60,9 @@ def candidates(design: str, layers: Sequence[Layer], board: Board) -> Iterator[U
     for inputs in INPUTS:
         depth = -(-largest // inputs)  # of the smallest dimension
         for share in SHARES if accumulates else (1,):
-            counts = _row_counts(layers, 2 if options.get("packed") else share)
-            more: list[dict[str, Any]] = [{"multipliers": rows // share} if accumulates else {} for rows in counts]
             units = (
-                Unit(rows=rows, inputs=inputs, depth=depth, **multipliers, **options)
-                for rows, multipliers in zip(counts, more, strict=True)
+                Unit(rows=n, inputs=inputs, depth=depth, multipliers=n // share if accumulates else 1, **options)
+                for n in _row_counts(layers, 2 if options.get("packed") else share)
             )
             yield from islice((unit for unit in units if fits(unit, board)), TRIED)
 
@@ -142,3 +142,43 @@ def text(reports: Mapping[str, Report]) -> str:
             "In the others, codebooks have as many numbers as rows have inputs, or are none: " + ", ".join(none)
         )
     return "\n".join(lines)
+
+
+DECODERS = {"accumulate, 16 bits": "MAC with decoder, 16 bits", "accumulate, 8 bits": "MAC with decoder, 8 bits packed"}
+
+
+def claim(size: int, codewords: Sequence[int], boards: Sequence[Board], *, vectors: int = 64) -> Iterator[dict]:
+    """Yield the speed-up of accumulating units over dense ones for a matrix of codes, each the fastest on its board.
+
+    Weights stay on chip and many vectors are multiplied, as in a convolution; or they stream from the board's memory
+    for one vector, as in a linear layer.
+
+    Args:
+        size: Rows and columns of the matrix.
+        codewords: The values of K.
+        boards: The boards.
+        vectors: Vectors where weights stay on chip.
+
+    Returns:
+        Rows with the latency in microseconds, the speed-ups over arrays of 16 bits and of packed 8 bits whose weights
+        are no codes, and over the dense array of the same width that decodes the same codes.
+    """
+    counts = {"on chip": vectors, "streamed": 1}
+
+    def latency(target: Board, weights: str, design: str, k: int) -> float:
+        layer = Layer("matrix", size, size, 1, counts[weights], k, 1, np.ones((size, size), bool))
+        return search(design, [layer], target, on_chip=weights == "on chip").latency
+
+    for target, weights in product(boards, counts):
+        dense = {width: latency(target, weights, f"MAC, {width}", 0) for width in ("16 bits", "8 bits packed")}
+        for k, (design, decoder) in product(codewords, DECODERS.items()):
+            own = latency(target, weights, design, k)
+            ratios = {f"over MAC, {width}": time / own for width, time in dense.items()}
+            ratios["over MAC with decoder"] = latency(target, weights, decoder, k) / own
+            yield {
+                "board": target.name,
+                "weights": weights,
+                "K": k,
+                "design": design,
+                "microseconds": 1e6 * own,
+            } | ratios

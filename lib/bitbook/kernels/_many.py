@@ -8,7 +8,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from bitbook.simd import fma, load, splat, store
+from bitbook.simd import F32, I8, fma, load, splat, store
 
 from ._weights import STEPS, weights
 
@@ -63,12 +63,7 @@ def _decode(typing, decoder, codes, table, blocks, tile, first, stop, out):
     """Call of a decoder by its address."""
 
     def code(context, builder, signature, arguments):
-        kinds = [
-            ir.IntType(8).as_pointer(),
-            ir.IntType(8).as_pointer(),
-            *[ir.IntType(64)] * 4,
-            ir.FloatType().as_pointer(),
-        ]
+        kinds = [I8.as_pointer(), I8.as_pointer(), *[ir.IntType(64)] * 4, F32.as_pointer()]
         function = builder.inttoptr(arguments[0], ir.FunctionType(ir.VoidType(), kinds).as_pointer())
         data = [
             context.make_array(a)(context, builder, arguments[i]).data for i, a in ((1, codes), (2, table), (7, out))

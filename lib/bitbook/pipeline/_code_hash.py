@@ -27,12 +27,6 @@ def _source(name: str, package: Path) -> str:
     return file.read_text() if file else ""
 
 
-def module_names(package: Path = PACKAGE) -> list[str]:
-    """Return the dotted names of all modules of the package."""
-    relative = (file.relative_to(package.parent).with_suffix("") for file in sorted(package.rglob("*.py")))
-    return [".".join(path.parts).removesuffix(".__init__") for path in relative]
-
-
 def _dotted(node: ast.expr) -> str:
     """Return `a.b.c` for such an expression, nothing for any other."""
     parts = []

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bitbook.pipeline import _tables as tables
 from bitbook.report._markdown import table
 
 FRONTS = {  # column of the comparison: run and variant of the fronts, none of them trained
@@ -78,12 +77,12 @@ def picture(published: Path, path: Path) -> None:
 
     from bitbook.report import figures
 
-    def seed_0(name: str) -> tuple[np.ndarray, np.ndarray]:
+    def seed_0(name: str) -> tuple[Any, Any]:
         front = fronts(published, "cifar10", *FRONTS[name])[0]
-        return front.file_bytes.to_numpy(), front.top1.to_numpy()
+        return front.file_bytes, front.top1
 
-    rows = {(row["task"], row["variant"]): row for row in tables.read(published / "table.csv")}
-    trained = [rows["cifar10", f"combined, {ratio}x"] for ratio in (30, 22, 12)]
+    rows = pd.read_csv(published / "table.csv").query("task == 'cifar10'").set_index("variant")
+    trained = rows.loc[[f"combined, {ratio}x" for ratio in (30, 22, 12)]]
     peers = _peers(published).query("task == 'cifar10'")
     (original,), nncodec = peers[peers.method == "float"].itertuples(), peers[peers.method != "float"]
     axis = figures.fronts(
@@ -92,12 +91,9 @@ def picture(published: Path, path: Path) -> None:
             "MOEA bins, GPTQ rounding": seed_0("+ GPTQ rounding"),
             "MOEA bins, searched layer by layer": seed_0("searched layer by layer"),
             "bitbook.compress, a minute": seed_0("bitbook.compress"),
-            "DP-Net combined, trained 1 to 5 epochs": (
-                np.array([float(row["file_bytes"]) for row in trained]),
-                np.array([float(row["value_mean"]) for row in trained]),
-            ),
+            "DP-Net combined, trained 1 to 5 epochs": (trained.file_bytes, trained.value_mean),
         },
-        points={"NNCodec 2.1.3": (nncodec.paper_bytes.to_numpy(), nncodec.paper_value.to_numpy())},
+        points={"NNCodec 2.1.3": (nncodec.paper_bytes, nncodec.paper_value)},
         level=(f"float network, {original.paper_bytes / 1000:,.0f} kB", original.paper_value),
         ylabel="top-1 on CIFAR-10's test set",
         ylim=(0.86, 0.92),

@@ -25,10 +25,8 @@ COLOURS = 128  # of a published figure
 AT_HAND = {"digits"}  # tasks whose notebooks `dvc repro` makes in minutes
 LARGEST = 500_000  # bytes of a file that Git is asked to keep
 MOST = 1e12  # of any number in a record
-NUMBERS, TEXTS = (
-    ("value", "float_value", "epochs", "seconds", "test_reads"),
-    ("task", "method", "variant", "metric", "paper_counting", "hardware", "commit", "command"),
-)
+NUMBERS = ("value", "float_value", "epochs", "seconds", "test_reads")
+TEXTS = ("task", "method", "variant", "metric", "paper_counting", "hardware", "commit", "command")
 TOLERANCE = 0.002  # of a value that another machine reports and this one measures
 
 

@@ -18,7 +18,7 @@ from bitbook.networks import checksum
 from bitbook.search._fast_divergence import FastDivergence
 from bitbook.search._gene_cost import GeneCost, Point, round_again
 from bitbook.search._genes import MANTISSAS, NETWORK, OCTAVE, OFF, Genes
-from bitbook.search._nsga2 import Generation, evolve
+from bitbook.search._nsga2 import Generation, evolve, exchange_genes, move_genes
 from bitbook.search._sweep import Candidate, index_sizes, kept_candidates
 from bitbook.search._workers import Workers
 from bitbook.tasks import Task
@@ -112,8 +112,6 @@ class GeneSearch:
         front of the plain sweep. To these come the same candidates with their layers `balanced` and batch norms stored
         less precisely.
         """
-        from bitbook.search._variation import exchange_genes, move_genes
-
         last = len(self.genes.steps) - 1
         steps = np.unique(np.linspace(0, last, population).round().astype(int))
         uniform = np.stack([self.genes.uniform(step) for step in steps])

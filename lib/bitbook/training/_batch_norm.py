@@ -20,11 +20,7 @@ def _positive(network: nn.Module) -> list[Any]:
 
 
 def reestimate_batch_norm(
-    network: nn.Module,
-    data: Tensor | Iterable[Batch],
-    *,
-    reference: nn.Module | None = None,
-    batch_size: int = 200,
+    network: nn.Module, data: Tensor | Iterable[Batch], *, reference: nn.Module | None = None, batch_size: int = 200
 ) -> None:
     """Set every batch norm's running mean and variance to the average of its batch statistics.
 

@@ -151,13 +151,7 @@ def fit(
 
 
 def _identity(
-    network: nn.Module,
-    images: Tensor | ImageFiles,
-    labels: Tensor,
-    recipe: Recipe,
-    seed: int,
-    scheme: str,
-    name: str,
+    network: nn.Module, images: Tensor | ImageFiles, labels: Tensor, recipe: Recipe, seed: int, scheme: str, name: str
 ) -> str:
     """What makes two trainings the same: start, recipe, seed, data, scheme and the name of the objective."""
     if isinstance(images, Tensor):

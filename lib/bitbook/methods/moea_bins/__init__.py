@@ -4,10 +4,9 @@ In the paper's symbols: theta, the weights of all convolutions and linear layers
 uniform bins; d <= k, the number of non-empty ones, which are the shared weights.
 """
 
-from ._bins import compress, shared_bins
+from ._bins import compress, merge_neighbours, merged_values, shared_bins
 from ._faithful import BinSearch, Merged
 from ._loss import BinLoss, Solution, taking_part
-from ._merge import merge_neighbours, merged_values
 from ._waterfall import waterfall
 
 __all__ = [

@@ -16,8 +16,8 @@ from bitbook.clustering import UniformBins, uniform_bins
 from bitbook.codes import Coded, Compressed, ScalarCode, small_floats
 from bitbook.compression import Divergence, assemble, nondominated
 from bitbook.files import Cache
+from bitbook.methods.moea_bins._bins import merge_neighbours, merged_values
 from bitbook.methods.moea_bins._loss import BinLoss, Solution, taking_part
-from bitbook.methods.moea_bins._merge import merge_neighbours, merged_values
 from bitbook.networks import checksum
 from bitbook.search import Candidate, Generation, Workers, evolve, index_sizes, kept_candidates
 from bitbook.tasks import Task

@@ -11,7 +11,7 @@ from torch import nn
 
 from bitbook import training
 from bitbook.clustering import uniform_bins
-from bitbook.methods.moea_bins._merge import merged_values
+from bitbook.methods.moea_bins._bins import merged_values
 from bitbook.tasks import Task
 
 

@@ -10,21 +10,14 @@ from bitbook.codes import Coded, coded_bytes, small_floats
 from bitbook.compression import assemble, compensate, weight_tensors
 from bitbook.compression import front as best_of
 from bitbook.files import Cache
-from bitbook.methods.moea_bins._bins import shared_bins
-from bitbook.methods.moea_bins._merge import merge_neighbours, merged_values
+from bitbook.methods.moea_bins._bins import merge_neighbours, merged_values, shared_bins
 from bitbook.search import FastDivergence, GeneSearch, index_sizes, round_again
 
 MERGE_IMAGES = 200  # on which merging bins by trial takes hundreds of passes
 
 
 def waterfall(
-    search: GeneSearch,
-    *,
-    target: float,
-    fewest: int,
-    bins: int,
-    rate_weight: float = 0.1,
-    again: int = 500,
+    search: GeneSearch, *, target: float, fewest: int, bins: int, rate_weight: float = 0.1, again: int = 500
 ) -> dict[str, float]:
     """Return the bytes of the file after each step, by the step's name, without steps that do not reach the target.
 
