@@ -28,6 +28,14 @@ def test_result_is_consistent_and_depends_on_the_seed_alone(annealing):
     assert vector_kmeans(rows, 64, annealing=annealing, iterations=30, seed=1).cost != one.cost
 
 
+def test_the_order_of_the_rows_does_not_matter():
+    rows, order = gaussian(500, 4), np.random.default_rng(1).permutation(500)
+    one, other = (vector_kmeans(given, 16, iterations=10) for given in (rows, rows[order]))
+    np.testing.assert_array_equal(other.codebook, one.codebook)
+    np.testing.assert_array_equal(other.labels, one.labels[order])
+    assert other.cost == one.cost
+
+
 def test_annealing_ends_below_plain_iterations_and_below_faiss():
     rows = gaussian(8192, 8)
     costs = {

@@ -72,6 +72,20 @@ def test_permuted_networks_compute_the_same_and_stay_as_they_were(network, quant
     assert all(group.after < group.before for group in quantised.groups)
 
 
+@pytest.mark.parametrize("annealing", ["none", "SR-C"])
+def test_clustered_orders_leave_no_driver_with_a_larger_error(network, annealing):
+    blocks = pvq.Blocks(k=8, kernels=2, linear=2)
+    options = {"searches": ("identity", "annealed", "clustered"), "annealings": (annealing,), "iterations": 10}
+    rows = pvq.quantisation_errors(network, blocks, **options)
+    errors = {(row["search"], row["layer"]): row["error"] for row in rows}
+    drivers = {row["layer"] for row in rows if row["driver"]}
+    assert len(drivers) == 3
+    for driver in drivers:
+        assert errors["clustered", driver] <= errors["identity", driver] * (1 + 1e-6)
+    total = {search: sum(errors[search, driver] for driver in drivers) for search in options["searches"]}
+    assert total["clustered"] < min(total["identity"], total["annealed"])
+
+
 class Branches(nn.Module):
     """Concatenated channels, a grouped and a depthwise convolution, a residual stream, a flattened map."""
 

@@ -36,7 +36,8 @@ def vector_kmeans(
     noise of the codewords' spread to the codewords, "none" nothing; times temperature * (1 - step / iterations). The
     published temperature is 1, with the root of what is in brackets; ours, 2 or 0.15, end lower. Starts like k-means++;
     a codeword that lost its rows moves to a badly served row. Fewer than k distinct rows give that many codewords.
-    Memory is of the order of rows and codebook; the result depends on the seed, not on the threads. Raises ValueError
+    Memory is of the order of rows and codebook; the result depends on the seed, not on the threads or the order of the
+    rows. Raises ValueError
     for k < 1, an unknown annealing, or rows that are no matrix, empty or not finite. Source: LSQ++ (Martinez et al.,
     2018) for SR-C and SR-D; arXiv 2010.15703 for their use on weights.
     """
@@ -48,7 +49,8 @@ def vector_kmeans(
     if rows.ndim != 2:
         raise ValueError(f"rows must be a matrix (n, d), not of shape {rows.shape}: cut the weights into subvectors")
     generator = np.random.default_rng(seed)
-    n = len(rows)
+    n, order = len(rows), np.lexsort(rows.T[::-1])
+    rows = rows[order]
     centre = rows.mean(0, dtype=np.float64)
     spread = rows.std(0, dtype=np.float64)  # (d,)
     tiles = pack(rows, centre)
@@ -75,8 +77,9 @@ def vector_kmeans(
                 break
         cost = float(_errors(tiles, codebook, labels, n, workers).sum())
     used = np.flatnonzero(np.bincount(labels[:n]))
-    labels = np.searchsorted(used, labels[:n]).astype(np.min_scalar_type(len(used) - 1))
-    return VectorClusters((codebook[used] + centre).astype(np.float32), labels, cost)
+    found = np.empty(n, np.min_scalar_type(len(used) - 1))
+    found[order] = np.searchsorted(used, labels[:n])
+    return VectorClusters((codebook[used] + centre).astype(np.float32), found, cost)
 
 
 def _seed(tiles: np.ndarray, n: int, k: int, generator: np.random.Generator, workers: Workers) -> np.ndarray:

@@ -1,6 +1,8 @@
 """What permutation and annealing are worth: squared errors of the weights before any training."""
 
+import itertools
 from collections.abc import Sequence
+from typing import Any
 
 from torch import nn
 
@@ -10,7 +12,7 @@ from bitbook.methods.permuted_vq._permute import permute
 from bitbook.methods.permuted_vq._quantise import quantise
 from bitbook.networks import plain_copy
 
-SEARCHES = ("identity", "random", "greedy", "swaps", "annealed")
+SEARCHES = ("identity", "random", "greedy", "swaps", "annealed", "clustered")
 
 
 def quantisation_errors(
@@ -27,16 +29,15 @@ def quantisation_errors(
     driver: whether the layer drives the permutation of a group. The network is left as it is.
     """
     rows = []
-    for search in searches:
+    sizes = blocks.sizes(network)
+    for search, annealing in itertools.product(searches, annealings):
         permuted = plain_copy(network)
-        sizes = blocks.sizes(permuted)
-        groups = permute(permuted, sizes, search="greedy" if search == "identity" else search, seed=seed)
+        options: dict[str, Any] = {"annealing": annealing, "iterations": iterations, "seed": seed}
+        groups = permute(permuted, sizes, search="greedy" if search == "identity" else search, **options)
         drivers = {group.driver for group in groups}
         tensors = weight_tensors(network if search == "identity" else permuted)
-        for annealing in annealings:
-            decoded = quantise(tensors, sizes, annealing=annealing, iterations=iterations, seed=seed).decode()
-            for name, found in decoded.items():
-                error = float(((tensors[name] - found) ** 2).sum())
-                row = {"search": search, "annealing": annealing, "layer": name, "driver": name in drivers}
-                rows.append(row | {"error": error})
+        for name, found in quantise(tensors, sizes, **options).decode().items():
+            error = float(((tensors[name] - found) ** 2).sum())
+            row = {"search": search, "annealing": annealing, "layer": name, "driver": name in drivers}
+            rows.append(row | {"error": error})
     return rows

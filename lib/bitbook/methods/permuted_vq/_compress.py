@@ -22,7 +22,7 @@ IMAGES = 1000  # for the moments of the layers' inputs
 class Quantisation:
     """How weights become codewords.
 
-    search: method of `clustering.search_order`, or None for no permutation. annealing, iterations, shared, sparsity:
+    search: see `permute`, or None for no permutation. annealing, iterations, shared, sparsity:
     see `quantise`. rounding: "nearest" codewords, as in the paper, or those for the "outputs" of each layer.
     """
 
@@ -57,10 +57,10 @@ def permute_and_quantise(
     how = how or Quantisation()
     network = plain_copy(network)
     sizes = blocks.sizes(network)
-    groups = permute(network, sizes, search=how.search, seed=seed) if how.search else []
+    options: dict[str, Any] = {"annealing": how.annealing, "iterations": how.iterations, "seed": seed}
+    groups = permute(network, sizes, search=how.search, **options) if how.search else []
     tensors = weight_tensors(network)
-    options: dict[str, Any] = {"iterations": how.iterations, "shared": how.shared, "sparsity": how.sparsity}
-    coded = quantise(tensors, sizes, annealing=how.annealing, seed=seed, **options)
+    coded = quantise(tensors, sizes, shared=how.shared, sparsity=how.sparsity, **options)
     if how.rounding == "outputs":
         images = task.calibration(IMAGES, seed=seed)
         coded = fitted_to_outputs(tensors, coded, input_moments(network, images, only=sizes))
