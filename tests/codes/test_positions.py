@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from bitbook.codes._positions import read_positions, write_positions
 from bitbook.codes._sections import LENGTH_BYTES, Reader, Writer
+from bitbook.codes._sparse import read_positions, write_positions
 
 RNG = np.random.default_rng(0)
 CLUSTERED = np.repeat(RNG.random(60) < 0.5, RNG.integers(300, 900, 60))  # a vector: no neighbours to learn from

@@ -9,7 +9,6 @@ import pytest
 from bitbook.pipeline import _pages as pages
 from bitbook.pipeline._equal_accuracy import needed, picture
 from bitbook.pipeline._result_tables import unclean
-from bitbook.pipeline._run_tables import not_run, runs
 from bitbook.report import words
 
 ROOT = Path(__file__).parents[2]
@@ -93,5 +92,6 @@ def test_runs_without_a_row_are_told_from_further_seeds(tmp_path):
     (tmp_path / "params.yaml").write_text("nets: {}\nruns: {}\n")
     header = "command,seeds,seconds,hardware,commit\n"
     (tmp_path / "published/table.csv").write_text(f"{header}dvc repro full/dvc.yaml:run@a-s0,2,600,h,c\n")
-    assert not_run(tmp_path).splitlines()[2:] == ["| m | t | `dvc repro full/dvc.yaml:run@b` |"]
-    assert runs(tmp_path).splitlines()[2:] == ["| n | t | `dvc repro full/dvc.yaml:run@a-s0`, `-s1` | 5 | h | c |"]
+    assert pages.not_run(tmp_path).splitlines()[2:] == ["| m | t | `dvc repro full/dvc.yaml:run@b` |"]
+    row = "| n | t | `dvc repro full/dvc.yaml:run@a-s0`, `-s1` | 5 | h | c |"
+    assert pages.runs(tmp_path).splitlines()[2:] == [row]

@@ -16,8 +16,7 @@ from bitbook.compression import Divergence, assemble, factored, input_moments, n
 from bitbook.files import Cache
 from bitbook.networks import checksum
 from bitbook.search._fast_divergence import FastDivergence
-from bitbook.search._gene_cost import GeneCost, Point, round_again
-from bitbook.search._genes import MANTISSAS, NETWORK, OCTAVE, OFF, Genes
+from bitbook.search._genes import MANTISSAS, NETWORK, OCTAVE, OFF, GeneCost, Genes, Point, round_again
 from bitbook.search._nsga2 import Generation, evolve, exchange_genes, move_genes
 from bitbook.search._sweep import Candidate, index_sizes, kept_candidates
 from bitbook.search._workers import Workers

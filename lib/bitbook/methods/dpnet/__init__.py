@@ -5,9 +5,14 @@ of the paper could not be read, so how layers share a budget, what a cluster's b
 training makes a network clustering-friendly is our choice.
 """
 
-from ._cluster import clustering_costs, entropy_constrained_layers, optimal_layers
 from ._combined import Schedule, combined
-from ._compress import compress, entropy_constrained_options
+from ._compress import (
+    clustering_costs,
+    compress,
+    entropy_constrained_layers,
+    entropy_constrained_options,
+    optimal_layers,
+)
 from ._quantised import DPQ
 from ._regularised import DPR
 from ._robust import Attack, accuracies, compress_robust, train_robust

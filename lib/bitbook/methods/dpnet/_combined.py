@@ -15,7 +15,7 @@ from bitbook.clustering._threads import Workers
 from bitbook.codes import Coded, Compressed, ScalarCode
 from bitbook.compression import assemble, weight_tensors
 from bitbook.methods.dpnet._bit_budget import EntropyConstrained, Pruned, rate_distortion_weight
-from bitbook.methods.dpnet._cluster import optimal_layers
+from bitbook.methods.dpnet._compress import optimal_layers
 from bitbook.tasks import Task
 
 AIMED = 0.995  # of the budget: weights move on after the last clustering
