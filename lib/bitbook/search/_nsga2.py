@@ -109,11 +109,8 @@ def _generation(genes: np.ndarray, costs: np.ndarray, before: list[Generation]) 
     return Generation(genes, costs, all_genes[kept], all_costs[kept])
 
 
-def exchange_genes(*, seed: int, probability: float = 0.7):
-    """Return a pymoo crossover: two parents exchange each gene, or not, by a coin.
-
-    probability: that two parents exchange anything.
-    """
+def exchange_genes(*, seed: int):
+    """Return a pymoo crossover: of seven in ten pairs of parents each gene is exchanged, or not, by a coin."""
     from pymoo.core.crossover import Crossover
 
     random = np.random.default_rng([seed, 1])
@@ -122,7 +119,7 @@ def exchange_genes(*, seed: int, probability: float = 0.7):
         def _do(self, problem, X: np.ndarray, **_) -> np.ndarray:  # X: (2, matings, genes) integers
             return np.where(random.random(X.shape[1:]) < 0.5, X[::-1], X)
 
-    return ExchangeGenes(2, 2, prob=probability)
+    return ExchangeGenes(2, 2, prob=0.7)
 
 
 def move_genes(*, seed: int, layers: float = 2.0):

@@ -11,6 +11,12 @@ from bitbook.compression import assemble, weight_tensors
 from bitbook.tasks import Task
 
 
+def split(flat: np.ndarray, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return what belongs to each tensor of (N,) numbers, in its shape."""
+    parts = np.split(flat, np.cumsum([tensor.size for tensor in tensors.values()])[:-1])
+    return {name: part.reshape(tensor.shape) for (name, tensor), part in zip(tensors.items(), parts, strict=True)}
+
+
 def shared_bins(tensors: Mapping[str, np.ndarray], k: int) -> Coded:
     """Return the codes of all tensors and their one codebook, from k uniform bins over the range of all weights.
 
@@ -19,12 +25,7 @@ def shared_bins(tensors: Mapping[str, np.ndarray], k: int) -> Coded:
     """
     theta = np.concatenate([tensor.ravel() for tensor in tensors.values()])  # (N,)
     bins = uniform_bins(theta, k)
-    ends = np.cumsum([tensor.size for tensor in tensors.values()])[:-1]
-    parts = np.split(bins.indices, ends)
-    codes = {
-        name: ScalarCode(part.reshape(tensor.shape), "shared")
-        for (name, tensor), part in zip(tensors.items(), parts, strict=True)
-    }
+    codes = {name: ScalarCode(part, "shared") for name, part in split(bins.indices, tensors).items()}
     return Coded(codes, {"shared": small_floats(bins.values)})
 
 

@@ -16,7 +16,7 @@ from bitbook.clustering import UniformBins, uniform_bins
 from bitbook.codes import Coded, Compressed, ScalarCode, small_floats
 from bitbook.compression import Divergence, assemble, nondominated
 from bitbook.files import Cache
-from bitbook.methods.moea_bins._bins import merge_neighbours, merged_values
+from bitbook.methods.moea_bins._bins import merge_neighbours, merged_values, split
 from bitbook.methods.moea_bins._loss import BinLoss, Solution, taking_part
 from bitbook.networks import checksum
 from bitbook.search import Candidate, Generation, Workers, evolve, index_sizes, kept_candidates
@@ -144,7 +144,7 @@ class BinSearch:
         """
         bins, groups = self._bins_of(solution)
         values = small_floats(merged_values(bins.values, bins.counts, groups))
-        indices = self.loss.split(groups[bins.indices])
+        indices = split(groups[bins.indices], self.loss.tensors)
         codes = {name: ScalarCode(part, "shared") for name, part in indices.items() if part.ndim > 1}
         network = copy.deepcopy(self.network)
         with torch.no_grad():

@@ -11,7 +11,7 @@ from torch import nn
 
 from bitbook import training
 from bitbook.clustering import uniform_bins
-from bitbook.methods.moea_bins._bins import merged_values
+from bitbook.methods.moea_bins._bins import merged_values, split
 from bitbook.tasks import Task
 
 
@@ -65,11 +65,6 @@ class BinLoss:
         self.theta = np.concatenate([tensor.ravel() for tensor in tensors.values()])  # (N,) all weights
         self.reference = self._loss(self.theta)  # of the float network
 
-    def split(self, flat: np.ndarray) -> dict[str, np.ndarray]:
-        """Return what belongs to each tensor of (N,) numbers, in its shape."""
-        parts = np.split(flat, np.cumsum([tensor.size for tensor in self.tensors.values()])[:-1])
-        return {n: part.reshape(t.shape) for (n, t), part in zip(self.tensors.items(), parts, strict=True)}
-
     def solution(self, k: int) -> Solution:
         """Return the solution of k uniform bins."""
         shared = len(uniform_bins(self.theta, k).values)
@@ -84,6 +79,6 @@ class BinLoss:
     def _loss(self, flat: np.ndarray) -> float:
         parameters = dict(self.network.named_parameters())
         with torch.no_grad():
-            for name, part in self.split(flat).items():
+            for name, part in split(flat, self.tensors).items():
                 parameters[name].copy_(torch.from_numpy(np.ascontiguousarray(part)))
         return 1 - training.macro_f1(training.logits(self.network, self.images), self.labels)

@@ -56,15 +56,12 @@ class SelfCompression(training.Scheme):
 
     def check(self, recipe: training.Recipe) -> None:
         """Raise ValueError for another optimiser than Adam, another charge, and for a push that is too small."""
-        faults = {
-            "recipe: self-compression needs optimiser adam, whose epsilon it sets": recipe.optimiser != "adam",
-            f"charge: {self.charge!r} is none of {', '.join(CHARGES)}": self.charge not in CHARGES,
-            f"push: {self.push} is below the learning rate {recipe.learning_rate}, which would undo it": self.every
-            and self.push < recipe.learning_rate,
-        }
-        for fault, holds in faults.items():
-            if holds:
-                raise ValueError(fault)
+        if recipe.optimiser != "adam":
+            raise ValueError("recipe: self-compression needs optimiser adam, whose epsilon it sets")
+        if self.charge not in CHARGES:
+            raise ValueError(f"charge: {self.charge!r} is none of {', '.join(CHARGES)}")
+        if self.every and self.push < recipe.learning_rate:
+            raise ValueError(f"push: {self.push} is below the learning rate {recipe.learning_rate}, which undoes it")
 
     def prepare(self, network: nn.Module) -> None:
         learned, whole = self.charge != "entropy", self.whole_depths
