@@ -99,7 +99,7 @@ def test_verify_goes_on_after_any_fault_and_prints_no_control_characters(file, t
             raise RuntimeError("\x1b[31mcrash")
         return real(path)
 
-    monkeypatch.setattr(bitbook, "load", load)
+    monkeypatch.setattr("bitbook.cli.load", load)
     assert main(["verify", "memory", "crash", str(tmp_path), str(odd), file]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "memory: does not fit into memory" and lines[1] == "crash: \\x1b[31mcrash"

@@ -1,16 +1,19 @@
 """The `bitbook` command; each subcommand imports what it needs."""
 
-from __future__ import annotations
-
 import argparse
+import json
 import os
+import re
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from bitbook.codes import Compressed
+import numpy as np
+
+from bitbook import Compressed, load
+from bitbook.files import write_atomically
 
 
 def printable(text: str) -> str:
@@ -26,8 +29,6 @@ def _count(text: str) -> int:
 
 def _loaded(path: str) -> Compressed:
     """Return what a file holds; ValueError says which file is bad."""
-    from bitbook import load
-
     try:
         return load(path)
     except ValueError as error:
@@ -61,11 +62,8 @@ def compress(arguments: argparse.Namespace) -> int:
 
 def export(arguments: argparse.Namespace) -> int:
     """Write the decoded weights as plain safetensors."""
-    import numpy as np
     from safetensors.numpy import save as serialise
     from tqdm import tqdm
-
-    from bitbook.files import write_atomically
 
     if arguments.output.suffix != ".safetensors":
         raise ValueError(f"{arguments.output}: weights are exported as .safetensors; name the output so")
@@ -81,10 +79,6 @@ def export(arguments: argparse.Namespace) -> int:
 
 def verify(arguments: argparse.Namespace) -> int:
     """Load each file and decode its weights; print OK or the fault; fail if one is bad or missing."""
-    import numpy as np
-
-    from bitbook import load
-
     bad = 0
     for path in arguments.file:
         try:
@@ -125,9 +119,6 @@ def diff(arguments: argparse.Namespace) -> int:
 
 def fpga(arguments: argparse.Namespace) -> int:
     """Print time and resources of a file's network on a board: the fastest design of each kind, and its layers."""
-    import json
-    import re
-
     from bitbook import fpga, networks
 
     board, compressed = fpga.board(arguments.board), _loaded(arguments.file)
@@ -148,7 +139,6 @@ def fpga(arguments: argparse.Namespace) -> int:
 
 def page(arguments: argparse.Namespace) -> int:
     """Write one HTML page about a file: its size, layers, codebooks and where its bytes go."""
-    from bitbook.files import write_atomically
     from bitbook.report._file_page import page
 
     write_atomically(arguments.output, page(_loaded(arguments.file), printable(Path(arguments.file).name)))
@@ -197,8 +187,6 @@ def publish(arguments: argparse.Namespace) -> int:
 
 def claims(arguments: argparse.Namespace) -> int:
     """Print what the papers claim first, compared with our results."""
-    import shutil
-
     from bitbook.pipeline import root
     from bitbook.pipeline._claims import in_text
 

@@ -1,9 +1,8 @@
 """Cycles of a matrix-vector unit, equal to its simulation's: the streams, the two banks and the pipeline."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from fractions import Fraction
+from typing import Self
 
 import numpy as np
 
@@ -23,7 +22,7 @@ class Memory:
         self.before = np.concatenate([[0], np.cumsum(self.pattern)]).tolist()
 
     @classmethod
-    def of_rate(cls, rate: Fraction) -> Memory:
+    def of_rate(cls, rate: Fraction) -> Self:
         """Return the memory that delivers so many beats a cycle, at most one."""
         if rate >= 1:
             return cls()

@@ -1,11 +1,10 @@
 """Where everything of a project folder lies: the root, the results of a params file, the store."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 
 def root() -> Path:
@@ -41,7 +40,7 @@ class Results:
     folder: Path
 
     @classmethod
-    def of(cls, params: Path) -> Results:
+    def of(cls, params: Path) -> Self:
         where = params.resolve().parent
         if not where.is_relative_to(root()):
             raise ValueError(f"{params} lies outside of {root()}: results belong to params files in the project")

@@ -1,7 +1,5 @@
 """The content-keyed store: what expensive work has done so far, under a hash of everything that it depends on."""
 
-from __future__ import annotations
-
 import copy
 import fcntl
 import hashlib
@@ -12,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Self
 
 import numpy as np
 
@@ -75,7 +73,7 @@ class Store:
             self._kept.add("attempt", {"before": self._before, "started": self._started})
 
     @classmethod
-    def finished(cls, folder: Path, identity: Mapping[str, Any]) -> Store | None:
+    def finished(cls, folder: Path, identity: Mapping[str, Any]) -> Self | None:
         """Return the store of finished work to read from; None where the work is not finished."""
         return cls(folder, identity) if "finished" in Cache(folder, identity) else None
 
