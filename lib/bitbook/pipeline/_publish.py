@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from bitbook import load
+from bitbook.codes import RULES, recount
 from bitbook.files import write_atomically
 from bitbook.pipeline import _collect as collect
 from bitbook.pipeline import _provenance as provenance
@@ -96,8 +98,7 @@ def imported_rows(folder: Path) -> list[dict[str, Any]]:
 
 def _measured(row: Mapping[str, Any], results: Results) -> dict[str, Any]:
     """Return what a row's file gives here; raise PublishError where the row says otherwise, or no number."""
-    from bitbook import load, tasks, training
-    from bitbook.codes import RULES, recount
+    from bitbook import tasks, training
     from bitbook.compression import measure
     from bitbook.pipeline._network_file import read_network
 

@@ -14,6 +14,8 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bitbook import Compressed, load
+from bitbook.codes import RULES, recount
 from bitbook.files import write_atomically
 from bitbook.pipeline import _notebook as notebook
 from bitbook.pipeline import _provenance as provenance
@@ -29,7 +31,6 @@ from bitbook.pipeline._tables import to_json
 if TYPE_CHECKING:
     from torch import nn
 
-    from bitbook.codes import Compressed
     from bitbook.search import Candidate
     from bitbook.tasks import Task
 
@@ -219,9 +220,6 @@ class Run:
             paper_ratio: the ratio in the paper's own way of counting. None has a rule of `codes.recount` counted.
             paper_counting: the name of that way.
         """
-        from bitbook import load
-        from bitbook.codes import RULES, recount
-
         if path.parent != self.folder:
             raise ValueError(f"{path} is not among the outputs: save it by run.save")
         metric, file = self.task.headline, load(path)
@@ -263,7 +261,6 @@ class Run:
             before: put before the variants.
             options: see `result`.
         """
-        from bitbook import load
         from bitbook.compression import pick
 
         rows = []
