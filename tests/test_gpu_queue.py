@@ -15,6 +15,8 @@ from bitbook.pipeline import _publish as publish
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(__file__).parents[1] / "full" / "gpu.py"
 SHORT = {"net": "tiny", "epochs": 2, "learning_rate": 0.001}
 BINS = {"kind": "bins", "net": "tiny", "fewest_bins": 4, "bins": 32, "population": 4, "generations": 2, "images": 100}

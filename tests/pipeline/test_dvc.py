@@ -69,6 +69,7 @@ def test_changing_a_parameter_reruns_that_run_and_what_depends_on_it(reproduced)
     assert provenance.read(results, "tiny-a")["parameters"]["k"] == 3
 
 
+@pytest.mark.slow
 def test_running_all_of_it_again_changes_nothing_in_git(reproduced):
     commit(reproduced)
     assert "Running stage" in reproduced.run("dvc", "repro", "--force", "--single-item", "run@tiny-a")
@@ -78,6 +79,7 @@ def test_running_all_of_it_again_changes_nothing_in_git(reproduced):
     assert "measured 1" in page  # a time, which no output of DVC's holds
 
 
+@pytest.mark.slow
 def test_every_front_is_drawn_and_compared_by_dvc(reproduced):
     commit(reproduced)
     shown = json.loads(reproduced.run("dvc", "plots", "show", "--json"))
@@ -108,6 +110,7 @@ def test_an_edit_to_what_is_shown_reruns_the_notebook_but_not_its_work(reproduce
     assert "shown {'value': 6}" in (reproduced.folder / "results/executed/tiny-a.ipynb").read_text()
 
 
+@pytest.mark.slow
 def test_a_new_published_table_reruns_the_notebooks_that_read_one_and_no_others(project):
     reads = json.loads((project.folder / "notebooks/02_twice.ipynb").read_text().replace("02_twice", "03_reads"))
     reads["cells"][-1]["source"] += '; pipeline.root() / "published"'
