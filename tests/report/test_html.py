@@ -7,8 +7,9 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
-from bitbook.report._html import body_of, mathml, number, percent, write_report
-from nbformat.v4 import new_markdown_cell, new_notebook
+import pandas as pd
+from bitbook.report._html import body_of, captioned, mathml, number, percent, write_report
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 
 class References(HTMLParser):
@@ -72,7 +73,44 @@ def test_every_picture_says_in_words_what_it_is(report):
     assert len(pictures) == 4
     assert all(image["alt"] and "No description" not in image["alt"] for image in pictures)
     notebook = (image["alt"] for image in References(report / "tiny-a.html").images)
-    assert list(notebook) == ["Bins of $k$ values (figure 1)"]
+    assert list(notebook) == ["Figure 1. Bins of $k$ values"]
+
+
+def test_a_caption_says_what_the_code_above_the_figure_draws():
+    codes = {
+        "figures.ledger(file.ledger());": "where the bytes of a file go, largest part first",
+        'figures.lines(x, y, xlabel="epoch", ylabel="seconds");': "seconds against epoch",
+        'names = {"xlabel": "k", "ylabel": "kB"}\nfigures.lines(x, y, **names)': "kB against k",
+        'figures.bars(bits, xlabel="bits per weight")': "bits per weight, one bar for each name",
+        "pipeline.draw_fronts(table, task);": "fronts of quality against size",
+    }
+    cells = [new_markdown_cell("# A\n## Which of `x`?")]
+    cells += [new_code_cell(code, outputs=[new_output("display_data", data={"image/png": ""})]) for code in codes]
+    for place, (caption, what) in enumerate(zip(captioned(new_notebook(cells=cells)), codes.values(), strict=True), 1):
+        assert caption.startswith(f"Figure {place}. Which of x? {what}")
+    two = new_code_cell("figures.ledger(a)\nfigures.fronts(b)", outputs=2 * cells[1].outputs)
+    first, second = captioned(new_notebook(cells=[two]))
+    assert "bytes of a file" in first and "fronts of" in second
+
+
+def test_a_data_frame_has_one_header_and_other_tables_stay():
+    frame = pd.DataFrame({"ratio": [8, 12]}, index=pd.Index(["a", "b"], name="variant"))
+    for table, header in (
+        (frame, '<thead><tr><th class="name">variant</th><th>ratio</th></tr></thead>'),
+        (frame.rename_axis("x", axis=1), None),
+        (frame.rename_axis(None), None),
+        (pd.concat({"of": frame}, axis=1), None),
+    ):
+        plain = re.search(r"<thead>.*?</thead>", re.sub("\n +", "\n", table.to_html()), re.DOTALL)[0]
+        cell = new_code_cell("f", outputs=2 * [new_output("display_data", data={"text/html": table.to_html()})])
+        assert body_of(new_notebook(cells=[cell])).count(header or plain) == 2
+
+
+def test_what_is_wider_than_a_page_scrolls_in_a_box_of_its_own(report):
+    style = re.sub(r"/\*.*?\*/", "", (report / "style.css").read_text(), flags=re.DOTALL)
+    rules = dict(re.findall(r"([^{}]+)\{([^{}]*)\}", style))
+    (boxes,) = [names for names, rule in rules.items() if "local" in rule and "overflow-x: auto" in rule]
+    assert {".scroll", ".output_html", ".output_png", ".output_svg"} <= {name.strip() for name in boxes.split(",")}
 
 
 def test_formulas_become_mathml_and_code_prices_and_what_is_unknown_do_not():

@@ -45,7 +45,8 @@ def draw_fronts(table: pd.DataFrame, task: Task, float_values: Mapping[str, floa
     }
     points = {method: (group.paper_bytes, group.paper_value) for method, group in peers.groupby("method")}
     level = ("float network", float_values[name])
-    limits = (level[1] - 0.08, min(max(level[1], table[name].max()) + 0.005, 1.002))
+    lowest = min([table[name].min(), *peers.paper_value.dropna()])
+    limits = (max(level[1] - 0.08, lowest - 0.01), min(max(level[1], table[name].max()) + 0.005, 1.002))
     return figures.fronts(curves, ylabel=words.metric(name), points=points, level=level, ylim=limits)
 
 
@@ -79,7 +80,8 @@ def shown(table: pd.DataFrame) -> pd.DataFrame:
 
     def cell(name: str, value: Any) -> str:
         if isinstance(value, str):
-            return words.variant(value) if name in _NAMES else words.metric(value)
+            plain = words.metric(value) if name == "metric" else words.METRICS.get(value, value)
+            return words.variant(value) if name in _NAMES else plain
         if value is None or value != value:
             return ""
         return f"{value:.2%}" if abs(value) <= 1 and name in _SHARES | words.METRICS.keys() else number(value)
@@ -93,7 +95,7 @@ def shown(table: pd.DataFrame) -> pd.DataFrame:
 
     def heading(name: str) -> str:
         first, *rest = name.split(", ")
-        return ", ".join([words.metric(first).replace("_", " "), *rest])
+        return ", ".join([words.metric(first), *rest])
 
     return table.rename(columns=heading).rename_axis([heading(name) for name in text] or None)
 

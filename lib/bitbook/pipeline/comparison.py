@@ -105,7 +105,7 @@ def points(published: Path, task: str) -> pd.DataFrame:
     claims = claims[claims.kind.isin(["peer", "rival", "sister", "reimplementation"]) & claims.paper_bytes.notna()]
     quoted = ["measured" if kind == "peer" else "quoted" for kind in claims.kind]
     fitted = claims.claim.str.contains("re-estimated").map({True: ", re-estimated", False: ""})
-    names = claims.method + fitted
+    names = claims.method.str.replace(r"^\w+", lambda found: words.method(found[0]), regex=True) + fitted
     others = pd.DataFrame({"method": names, "family": names, "kind": quoted, "file_bytes": claims.paper_bytes})
     columns = ["method", "family", "kind", "file_bytes", "top1", "std", "epochs", "float_value"]
     return pd.concat([rows, others.assign(top1=claims.paper_value)])[columns].reset_index(drop=True)
@@ -147,7 +147,8 @@ def in_sentences(needs: pd.DataFrame) -> list[str]:
         (best, text), first = reached[0]
         sentence = f"{loss} below the float network: {first} needs least, {text} bytes"
         for (size, need), name in reached[1:2]:
-            sentence += f"; {name} is next with {need} ({size / best - 1:+.0%})"
+            bound = "at most " * need.startswith("≤")
+            sentence += f"; {name} is next with {need} ({bound}{size / best - 1:+.0%})"
         missed = [name for name, cell in cells.items() if not cell]
         said.append(f"{sentence}; {len(missed)} of {len(cells)} do not reach it." if missed else f"{sentence}.")
     return said

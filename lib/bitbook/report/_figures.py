@@ -90,16 +90,17 @@ def fronts(
     logarithmic: bool = False,
     ylim: tuple[float | None, float | None] | None = None,
 ) -> Axes:
-    """Draw quality against size: a line for each front, marks for points of others, a level for the float network.
+    """Draw fronts of quality against size, with points of others and the level of the float network.
 
-    curves, points: (bytes (n,), values (n,)) by name. percent: the values are fractions of 1; otherwise the axis is
-    logarithmic. joined: whether lines join the points of a curve. logarithmic: the axis of bytes is.
+    curves, points: (bytes (n,), values (n,)) by name; an empty curve keeps a colour free. percent: the values are
+    fractions of 1; otherwise the axis is logarithmic. joined: whether lines join the points of a curve. logarithmic:
+    the axis of bytes is.
     """
     (axis,) = figure(height=4)
-    marks = "." if joined and len(curves) <= 4 else "o^svPX*"  # points or many curves differ by more than colours
+    marks = "." if joined and len(curves) <= 4 else "o^svPX*dh"  # points or many curves differ by more than colours
     for (name, (sizes, values)), colour, mark in zip(curves.items(), cycle(COLOURS), cycle(marks), strict=False):
         style = "-" if joined else ""
-        axis.plot(sizes, values, linestyle=style, marker=mark, color=colour, label=name)
+        axis.plot(sizes, values, linestyle=style, marker=mark, color=colour, label=name if len(sizes) else None)
     for (name, (sizes, values)), mark in zip((points or {}).items(), cycle("DsXP"), strict=False):
         axis.plot(sizes, values, mark, color="0.25", label=name, markersize=6)
     if level:
@@ -201,7 +202,10 @@ def lines(
 
 
 def channel_depths(depths: Mapping[str, np.ndarray], *, title: str = "") -> list[Axes]:
-    """Draw the bit depth of every channel over the epochs, a panel a layer: arrays (epochs + 1, channels) by layer."""
+    """Draw the bit depth of every channel over the epochs, a panel a layer.
+
+    depths: arrays (epochs + 1, channels) by layer.
+    """
     highest = max(array.max() for array in depths.values())
     rows = -(-len(depths) // 4)
     axes = figure(columns=min(4, len(depths)), rows=rows, width=9, height=0.4 + 1.9 * rows)
@@ -220,7 +224,7 @@ def channel_depths(depths: Mapping[str, np.ndarray], *, title: str = "") -> list
 
 
 def bars(values: Mapping[str, float], *, xlabel: str, title: str = "") -> Axes:
-    """Draw one bar a name, in the given order from the top."""
+    """Draw one bar for each name."""
     (axis,) = figure(height=1 + 0.22 * len(values))
     axis.barh(list(values), list(values.values()), color=COLOURS[0])
     axis.invert_yaxis()
@@ -230,7 +234,10 @@ def bars(values: Mapping[str, float], *, xlabel: str, title: str = "") -> Axes:
 
 
 def matrices(panels: Mapping[str, np.ndarray], *, label: str) -> list[Axes]:
-    """Draw matrices side by side, on one scale of colours about zero, whose quantity is `label`."""
+    """Draw matrices side by side, on one scale of colours about zero.
+
+    label: what their numbers are.
+    """
     axes = figure(columns=len(panels), width=3.4 * len(panels), height=3.4)
     extent = max(np.abs(panel).max() for panel in panels.values())
     for axis, (title, panel) in zip(axes, panels.items(), strict=True):
@@ -263,10 +270,10 @@ def objectives(
     over_time: bool = False,
     logarithmic: bool = False,
 ) -> Axes:
-    """Draw fronts of two costs as steps, with what no solution reaches below each: costs (n,) and (n,) by name.
+    """Draw fronts of two costs as steps, with what no solution reaches below each.
 
-    level: a name and a value of the second cost, drawn across. over_time: the curves are stages of one search, drawn in
-    darkening shades instead of colours. logarithmic: both axes are.
+    curves: costs (n,) and (n,) by name. level: a name and a value of the second cost, drawn across. over_time: the
+    curves are stages of one search, drawn in darkening shades instead of colours. logarithmic: both axes are.
     """
     (axis,) = figure(height=4)
     darkening = colormaps["viridis_r"](np.linspace(0, 1, len(curves) + 2)[1:-1])[:, :3]
@@ -306,7 +313,10 @@ def merged_bins(
 
 
 def layer_shares(shares: Mapping[str, np.ndarray], sizes: np.ndarray, *, xlabel: str, title: str = "") -> Axes:
-    """Draw a number for each layer (rows, by name) and file (columns): (files,) each, files labelled by their bytes."""
+    """Draw a row for each layer and a column for each file.
+
+    shares: (files,) by the layer's name. sizes: (files,), the bytes of the files.
+    """
     (axis,) = figure(height=1.2 + 0.2 * len(shares))
     table = np.array(list(shares.values()))
     picture = axis.imshow(table, aspect="auto", cmap="viridis", interpolation="nearest")

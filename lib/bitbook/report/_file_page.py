@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from bitbook.codes import RULES, Compressed, SparseCode, recount
-from bitbook.report._words import COUNTS
+from bitbook.report._words import COUNTS, natural
 
 TEMPLATES = Path(__file__).parent / "pages"
 PARTS = ("#0173b2", "#de8f05", "#029e73", "#cc78bc", "#ca9161", "#56b4e9", "#949494", "#fbafe4")
@@ -44,7 +44,7 @@ def page(compressed: Compressed, name: str, *, links: Mapping[str, str] | None =
         links=links,
         file=compressed,
         specification=json.dumps(specification, default=dict, indent=1, sort_keys=True),
-        network=whole.get("factory") or whole.get("class"),
+        network=whole.get("arguments", {}).get("name") or whole.get("factory") or whole.get("class"),
         shrunk=whole is not specification,
         size=len(data),
         checksum=data[-8:].hex(),
@@ -77,7 +77,7 @@ def _sizes(compressed: Compressed) -> Iterator[dict[str, Any]]:
 def _layers(compressed: Compressed) -> Iterator[dict[str, Any]]:
     """Yield what each coded tensor takes, by the ledger."""
     rows = compressed.ledger().rows
-    for name, code in compressed.codes.items():
+    for name, code in sorted(compressed.codes.items(), key=lambda item: natural(item[0])):
         weights = math.prod(code.shape)
         family = f"sparse, {code.inner.kind}" if isinstance(code, SparseCode) else code.kind
         own = sum(row.bytes for row in rows if row.section == name)
@@ -96,7 +96,7 @@ def _books(compressed: Compressed) -> Iterator[dict[str, Any]]:
             if name != "positions left":
                 uses[name] = uses.get(name, 0) + counts
                 layers.setdefault(name, []).append(tensor)
-    for name, counts in sorted(uses.items()):
+    for name, counts in sorted(uses.items(), key=lambda item: natural(item[0])):
         book = compressed.codebooks.get(name)
         if book is None:  # the whole numbers of a grid's depth
             book = np.arange(len(counts)) - len(counts) // 2

@@ -42,7 +42,7 @@ def title_of(notebook: NotebookNode) -> str:
     """Return the first heading of a notebook."""
     text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
     heading = re.search(r"^# +(.+)$", text, re.MULTILINE)
-    return heading[1].strip() if heading else "Untitled"
+    return heading[1].replace("`", "").strip() if heading else "Untitled"
 
 
 def mathml(formula: str, display: str = "inline") -> str:
@@ -57,17 +57,46 @@ def mathml(formula: str, display: str = "inline") -> str:
 
 
 def captioned(notebook: NotebookNode) -> list[str]:
-    """Give each PNG figure of a notebook its alternative text, the heading above it and its number; return these."""
+    """Give each PNG figure of a notebook its alternative text, the heading above it and what it shows; return these."""
     heading = title_of(notebook)
     captions: list[str] = []
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            heading = ([heading, *re.findall(r"^#+ +(.+)$", cell.source, re.MULTILINE)])[-1].strip()
-        for output in cell.get("outputs", []):
-            if "image/png" in output.get("data", {}):
-                captions.append(f"{heading} (figure {len(captions) + 1})")
-                output.setdefault("metadata", {}).setdefault("image/png", {})["alt"] = captions[-1]
+            heading = ([heading, *re.findall(r"^#+ +(.+)$", cell.source, re.MULTILINE)])[-1].replace("`", "").strip()
+        pictures = [output for output in cell.get("outputs", []) if "image/png" in output.get("data", {})]
+        shown = _shown(cell.source)
+        for place, output in enumerate(pictures):
+            what = [heading, *shown[min(place, len(shown) - 1) :][:1]]
+            captions.append(f"Figure {len(captions) + 1}. {(' ' if heading.endswith('?') else ': ').join(what)}")
+            output.setdefault("metadata", {}).setdefault("image/png", {})["alt"] = captions[-1]
     return captions
+
+
+def _shown(code: str) -> list[str]:
+    """Return what each figure in a cell shows: its axes where the code names both, else as the library describes it."""
+    from bitbook.report import figures, hardware
+
+    found = []
+    for call in re.split(r"(?=\b(?:figures|hardware|compared|pipeline)\.(?:draw_)?\w+\()", code)[1:]:
+        name = call.partition("(")[0].partition(".")[2].removeprefix("draw_")
+        drawing = getattr(figures, name, None) or getattr(hardware, name, None)
+        x, y = (re.search(rf'\b{axis}label"?[=:] *"([^"]+)"', call + code) for axis in "xy")
+        if x and y:
+            found.append(f"{y[1]} against {x[1]}")
+        elif drawing and str(drawing.__doc__).startswith("Draw "):
+            what = drawing.__doc__.partition("\n")[0].removeprefix("Draw ").rstrip(".")
+            found.append(f"{x[1]}, {what}" if x else what)
+    return found
+
+
+def _one_header(found: re.Match) -> str:
+    """Put the names of a data frame's index beside those of its columns; pandas writes them on a line of their own."""
+    rows = [re.findall(r"<th\b[^>]*>(.*?)</th>", row, re.DOTALL) for row in found[0].split("</tr>")[:-1]]
+    if len(rows) != 2 or len(rows[0]) != len(rows[1]) or any(map(all, zip(*rows, strict=True))):
+        return found[0]
+    pairs = zip(*rows, strict=True)
+    cells = "".join(f"<th>{column}</th>" if column else f'<th class="name">{name}</th>' for column, name in pairs)
+    return f"<thead><tr>{cells}</tr></thead>"
 
 
 def body_of(notebook: NotebookNode) -> str:
@@ -99,7 +128,8 @@ def body_of(notebook: NotebookNode) -> str:
     loaders = [FileSystemLoader(TEMPLATES)]
     exporter = HTMLExporter(template_name="basic", template_file="cells.html", extra_loaders=loaders)
     exporter.register_filter("markdown2html", markdown)
-    return exporter.from_notebook_node(notebook)[0]
+    html = exporter.from_notebook_node(notebook)[0]
+    return re.sub(r"<thead>.*?</thead>", _one_header, html, flags=re.DOTALL)
 
 
 def pictures_of(notebook: NotebookNode) -> list[bytes]:
@@ -124,7 +154,7 @@ def _overview(methods: Mapping[str, Sequence[Mapping[str, str]]]) -> Figure:
     """Draw the value of every file of a task against its bytes, methods by colour."""
     from bitbook.report import figures
 
-    points = {}
+    points = dict.fromkeys(map(words.method, words.METHODS), (np.empty(0), np.empty(0)))  # one colour in every figure
     for method, rows in methods.items():
         sizes, values = np.array([(float(row["file_bytes"]), float(row["value_mean"])) for row in rows]).T
         points[words.method(method)] = (sizes, values)
@@ -143,8 +173,7 @@ def _place(row: Mapping[str, str]) -> tuple:
     """Return a key that sorts rows as pages show them, numbers in names by their value."""
     known = list(words.NETWORKS)
     place = known.index(row["task"]) if row["task"] in known else len(known)
-    parts = re.split(r"(\d+)", words.variant(row["variant"]).replace(",", ""))
-    return place, row["task"], row["method"], [int(part) if i % 2 else part for i, part in enumerate(parts)]
+    return place, row["task"], row["method"], words.natural(words.variant(row["variant"]).replace(",", ""))
 
 
 def write_report(

@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 
-_HEX = "0173b2 de8f05 029e73 d55e00 cc78bc ca9161 fbafe4 949494 ece133 56b4e9"  # seaborn's palette "colorblind"
+_HEX = "0173b2 de8f05 029e73 d55e00 cc78bc ca9161 56b4e9 949494 fbafe4 ece133"  # seaborn's "colorblind", pale ones last
 COLOURS = [to_rgb(f"#{colour}") for colour in _HEX.split()]
 # seaborn's style "whitegrid", by hand: importing it takes longer than drawing a figure, for the statistics behind it.
 STYLE = {

@@ -30,8 +30,8 @@ METHODS = {
     "admm": "ADMM",
     "dpnet": "DP-Net",
     "self_compression": "self-compression",
-    "lsq": "LSQ",
     "your_network": "without labels",
+    "lsq": "LSQ",
 }
 METRICS = {"top1": "top-1", "top5": "top-5", "macro_f1": "macro F1", "top1_loss": "top-1 loss", "box_ap": "box AP"}
 METRICS |= {"mask_ap": "mask AP"}
@@ -60,13 +60,18 @@ def method(name: str) -> str:
 
 
 def metric(name: str) -> str:
-    """Return a metric's name."""
-    return METRICS.get(name, name)
+    """Return the name of a metric or of a column of numbers."""
+    return METRICS.get(name, name.replace("_", " "))
 
 
 def variant(name: str) -> str:
     """Return a variant of the table of results in the field's words."""
     return _VARIANT.sub(lambda found: _VARIANTS[found[0]], name)
+
+
+def natural(text: str) -> list[str | int]:
+    """Return a key that sorts names with numbers in them by the numbers' values."""
+    return [int(part) if place % 2 else part for place, part in enumerate(re.split(r"(\d+)", text))]
 
 
 def capital(text: str) -> str:
