@@ -99,6 +99,7 @@ def test_a_data_frame_has_one_header_and_other_tables_stay():
         (frame, '<thead><tr><th class="name">variant</th><th>ratio</th></tr></thead>'),
         (frame.rename_axis("x", axis=1), None),
         (frame.rename_axis(None), None),
+        (frame.reset_index(), '<thead>\n<tr style="text-align: right;">\n<th>variant</th>'),
         (pd.concat({"of": frame}, axis=1), None),
     ):
         plain = re.search(r"<thead>.*?</thead>", re.sub("\n +", "\n", table.to_html()), re.DOTALL)[0]

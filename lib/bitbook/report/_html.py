@@ -99,6 +99,15 @@ def _one_header(found: re.Match) -> str:
     return f"<thead><tr>{cells}</tr></thead>"
 
 
+def _tidy(found: re.Match) -> str:
+    """Leave out a data frame's row numbers, which have no name, and give it one header."""
+    table = re.sub(r"<thead>.*?</thead>", _one_header, found[0], flags=re.DOTALL)
+    rows = re.findall(r"<tr>\s*<th>(.*?)</th>", table.partition("<tbody>")[2], re.DOTALL)
+    if rows and all(map(str.isdigit, rows)) and re.search(r"<thead>\s*<tr[^>]*>\s*<th></th>", table):
+        table = re.sub(r"(<tr[^>]*>\s*)<th>\d*</th>", r"\1", table)
+    return table
+
+
 def body_of(notebook: NotebookNode) -> str:
     """Return the cells of a notebook as HTML: code folded away, formulas as MathML."""
     from jinja2 import FileSystemLoader, pass_context
@@ -129,7 +138,7 @@ def body_of(notebook: NotebookNode) -> str:
     exporter = HTMLExporter(template_name="basic", template_file="cells.html", extra_loaders=loaders)
     exporter.register_filter("markdown2html", markdown)
     html = exporter.from_notebook_node(notebook)[0]
-    return re.sub(r"<thead>.*?</thead>", _one_header, html, flags=re.DOTALL)
+    return re.sub(r"<table.*?</table>", _tidy, html, flags=re.DOTALL)
 
 
 def pictures_of(notebook: NotebookNode) -> list[bytes]:
