@@ -104,7 +104,7 @@ def _tidy(found: re.Match) -> str:
     table = re.sub(r"<thead>.*?</thead>", _one_header, found[0], flags=re.DOTALL)
     rows = re.findall(r"<tr>\s*<th>(.*?)</th>", table.partition("<tbody>")[2], re.DOTALL)
     if rows and all(map(str.isdigit, rows)) and re.search(r"<thead>\s*<tr[^>]*>\s*<th></th>", table):
-        table = re.sub(r"(<tr[^>]*>\s*)<th>\d*</th>", r"\1", table)
+        table = re.sub(r"(<tr[^>]*>\s*)<th>\d*</th>\s*", r"\1", table)
     return table
 
 
