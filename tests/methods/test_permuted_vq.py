@@ -86,6 +86,14 @@ def test_clustered_orders_leave_no_driver_with_a_larger_error(network, annealing
     assert total["clustered"] < min(total["identity"], total["annealed"])
 
 
+def test_the_given_order_stays(network):
+    kept = copy.deepcopy(network)
+    groups = pvq.permute(kept, LARGE.sizes(kept), search="identity")
+    assert [group.driver for group in groups] == ["conv2.weight", "conv3.weight", "fc.weight"]
+    assert all(group.after == group.before for group in groups)
+    assert all(torch.equal(value, network.state_dict()[name]) for name, value in kept.state_dict().items())
+
+
 class Branches(nn.Module):
     """Concatenated channels, a grouped and a depthwise convolution, a residual stream, a flattened map."""
 

@@ -33,9 +33,9 @@ def quantisation_errors(
     for search, annealing in itertools.product(searches, annealings):
         permuted = plain_copy(network)
         options: dict[str, Any] = {"annealing": annealing, "iterations": iterations, "seed": seed}
-        groups = permute(permuted, sizes, search="greedy" if search == "identity" else search, **options)
+        groups = permute(permuted, sizes, search=search, **options)
         drivers = {group.driver for group in groups}
-        tensors = weight_tensors(network if search == "identity" else permuted)
+        tensors = weight_tensors(permuted)
         for name, found in quantise(tensors, sizes, **options).decode().items():
             error = float(((tensors[name] - found) ** 2).sum())
             row = {"search": search, "annealing": annealing, "layer": name, "driver": name in drivers}

@@ -50,8 +50,9 @@ def permute(
     Args:
         network: any that `channel_graph.trace` can follow.
         sizes: (k, d) by parameter name, see `Blocks.sizes`.
-        search: method of `clustering.search_order`; or "clustered" for the best of several annealed orders and the
-            given one by what counts, the squared error of k-means on the driver's blocks (ours).
+        search: method of `clustering.search_order`; "identity" for the given order; or "clustered" for the best of
+            several annealed orders and the given one by what counts, the squared error of k-means on the driver's
+            blocks (ours).
         graph: of a network that torch.fx cannot trace, such as `mask_rcnn_graph`; by default traced.
         annealing, iterations: of "clustered"'s k-means.
         seed: of the search.
@@ -72,7 +73,9 @@ def permute(
         weights, places = _channels(network, driver)
         name = f"{driver.module}.weight"
         k, d = sizes[name]
-        if search == "clustered":
+        if search == "identity":
+            result = _given(weights, d)
+        elif search == "clustered":
             cluster = partial(vector_kmeans, k=k, annealing=annealing, iterations=iterations, seed=seed)
             result = _clustered(weights, d, places, seed, cluster)
         else:
@@ -92,8 +95,12 @@ def _clustered(
 ) -> ChannelOrder:
     found = [search_order(weights, d, free=places, seed=seed + i) for i in range(ORDERS)]
     found = [result for result in found if result.after < result.before]
-    given = ChannelOrder(np.arange(weights.shape[1]), *[log_determinant(weights, d)] * 2)
-    return min([given, *found], key=lambda result: cluster(weights[:, result.order].reshape(-1, d)).cost)
+    return min([_given(weights, d), *found], key=lambda result: cluster(weights[:, result.order].reshape(-1, d)).cost)
+
+
+def _given(weights: np.ndarray, d: int) -> ChannelOrder:
+    before = log_determinant(weights, d)
+    return ChannelOrder(np.arange(weights.shape[1]), before, before)
 
 
 def _channels(network: nn.Module, place: Place) -> tuple[np.ndarray, np.ndarray]:
