@@ -122,7 +122,8 @@ def make_project(folder: Path, *, pause: float = 0, more: Sequence[tuple[str, st
         (folder / package).mkdir(parents=True)
         (folder / package / "__init__.py").touch()
     project = Project(folder)
-    for command in ("init -q", "add -A", "-c user.name=t -c user.email=t@example.org commit -qm base"):
+    who = ("config user.name t", "config user.email t@example.org")  # experiments of DVC need it
+    for command in ("init -q", *who, "add -A", "commit -qm base"):
         project.run("git", *command.split())
     return project
 

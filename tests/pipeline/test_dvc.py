@@ -37,7 +37,7 @@ def edit(path: Path, old: str, new: str) -> None:
 
 def commit(project) -> None:
     project.run("git", "add", "-A")
-    project.run("git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "all")
+    project.run("git", "commit", "-qm", "all")
 
 
 def computed(project) -> Iterator[str]:
