@@ -183,6 +183,7 @@ def test_stages_run_the_code_of_the_checkout_that_they_run_in(project):
 @pytest.mark.slow
 def test_a_queued_experiment_runs_the_code_that_it_was_queued_with(project):
     shutil.copytree(ROOT / "lib/bitbook", project.folder / "lib/bitbook", dirs_exist_ok=True)
+    project.run("git", "add", "-f", "results/data/tiny.json")  # the task of the tiny project
     commit(project)
     module = project.folder / "lib/bitbook/pipeline/__init__.py"
     before = module.read_text()
@@ -234,7 +235,7 @@ def test_a_fresh_clone_pulls_the_bundled_data_offline(tmp_path, new_project, mon
 @pytest.mark.slow
 def test_experiments_run_in_a_git_worktree(project):
     project.run("git", "add", "-f", "results/data/tiny.json")
-    project.run("git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "data")
+    project.run("git", "commit", "-qm", "data")
     tree = project.folder.parent / f"{project.folder.name}-tree"
     project.run("git", "worktree", "add", "-q", str(tree), "HEAD")
     worktree = type(project)(tree)
