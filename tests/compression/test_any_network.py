@@ -107,6 +107,9 @@ def made(name: str) -> tuple[nn.Module, nn.Module, object]:
     for norm in networks.batch_norms(network).values():
         nn.init.uniform_(norm.weight, 0.5, 1.5)
         nn.init.normal_(norm.bias, std=0.1)
+    for value in network.parameters():
+        if value.ndim == 2 and not value.any():  # a head that starts at zero, whose outputs would tell nothing
+            nn.init.normal_(value, std=0.1)
     return network, fresh, data()
 
 
